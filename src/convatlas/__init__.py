@@ -1,0 +1,48 @@
+"""convatlas: the atlas of convolutional networks.
+
+Public names are imported on first use, so that ``import convatlas`` stays fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convatlas.analysis.cost import CostReport, analyze
+    from convatlas.errors import ConvAtlasError
+    from convatlas.models.anatomy import ConvNet, Feature
+    from convatlas.models.catalogue import list_models
+    from convatlas.models.registry import create_model
+
+__all__ = [
+    "ConvAtlasError",
+    "ConvNet",
+    "CostReport",
+    "Feature",
+    "analyze",
+    "create_model",
+    "list_models",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ConvAtlasError": "convatlas.errors",
+    "ConvNet": "convatlas.models.anatomy",
+    "CostReport": "convatlas.analysis.cost",
+    "Feature": "convatlas.models.anatomy",
+    "analyze": "convatlas.analysis.cost",
+    "create_model": "convatlas.models.registry",
+    "list_models": "convatlas.models.catalogue",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'convatlas' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

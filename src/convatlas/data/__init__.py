@@ -1,0 +1,1 @@
+"""Images in: sources, decoding, transforms, deterministic sampling, the preprocessing record."""

@@ -1,0 +1,27 @@
+"""Classifier heads: global pooling and a linear layer, as most families end."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from convatlas.layers.conv import named
+
+__all__ = ["classifier", "pooled_classifier"]
+
+
+def classifier(in_features: int, num_classes: int) -> nn.Module:
+    """Return the last linear layer, or an identity when ``num_classes`` is 0."""
+    return nn.Linear(in_features, num_classes) if num_classes else nn.Identity()
+
+
+def pooled_classifier(in_channels: int, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
+    """Return global average pooling, dropout and a linear classifier.
+
+    Source: Lin, Chen, Yan, "Network in Network", 2013, arXiv 1312.4400 (the pooling).
+    """
+    return named(
+        pool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        dropout=nn.Dropout(dropout),
+        classifier=classifier(in_channels, num_classes),
+    )

@@ -1,0 +1,1 @@
+"""The networks: one file per family, the registry, the catalogue of published facts, weights."""

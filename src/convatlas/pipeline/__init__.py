@@ -1,0 +1,1 @@
+"""The main job: choose, train, evaluate, explain, deploy, report."""

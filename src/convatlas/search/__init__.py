@@ -1,0 +1,1 @@
+"""Proposes networks: choosing within a budget."""

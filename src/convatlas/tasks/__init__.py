@@ -1,0 +1,1 @@
+"""Head, loss and metric over any backbone; it knows no training loop."""

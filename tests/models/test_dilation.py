@@ -1,0 +1,63 @@
+"""Output stride: a dilated net computes the same features, only more densely."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from convatlas.models.registry import create_model
+
+# Symmetric padding everywhere: the dense map holds the sparse one from its first pixel on.
+EXACT = ["vgg11", "resnet18", "resnet50", "plain18", "mobilenetv2_035", "efficientnet_b0"]
+
+
+def _pair(name, output_stride):
+    models = []
+    for stride in (32, output_stride):
+        torch.manual_seed(0)
+        models.append(create_model(name, num_classes=3, output_stride=stride).eval())
+    return models
+
+
+def _last_features(models, size=128):
+    image = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        return [model.forward_features(image)[-1] for model in models]
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", EXACT)
+def test_the_dense_map_holds_the_sparse_one(name, output_stride):
+    models = _pair(name, output_stride)
+    sparse, dense = _last_features(models)
+    step = 32 // output_stride
+    assert models[1].feature_info[-1].stride == output_stride
+    assert dense.shape[-1] == 128 // output_stride
+    torch.testing.assert_close(
+        dense[..., ::step, ::step], sparse, rtol=1e-4, atol=1e-5 * sparse.abs().max().item()
+    )
+
+
+def test_tensorflow_padding_starts_one_pixel_later():
+    sparse, dense = _last_features(_pair("efficientnet_lite0", 16))
+    torch.testing.assert_close(
+        dense[..., 1::2, 1::2], sparse, rtol=1e-4, atol=1e-5 * sparse.abs().max().item()
+    )
+
+
+def test_unpadded_poolings_agree_away_from_the_far_border():
+    sparse, dense = _last_features(_pair("alexnet", 8), size=224)
+    step = dense.shape[-1] // sparse.shape[-1]
+    torch.testing.assert_close(
+        dense[..., ::step, ::step][..., :4, :4], sparse[..., :4, :4], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_parameters_keep_their_names_and_values():
+    plain, dilated = _pair("resnet18", 8)
+    assert plain.state_dict().keys() == dilated.state_dict().keys()
+    assert all(torch.equal(plain.state_dict()[k], v) for k, v in dilated.state_dict().items())
+
+
+def test_a_net_of_small_stride_stays_as_it_is():
+    assert create_model("cifar_resnet20", output_stride=8).feature_info[-1].stride == 4

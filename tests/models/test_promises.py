@@ -1,0 +1,176 @@
+"""What every network of the atlas promises, whatever its family."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from convatlas.errors import ConvAtlasError, InputSizeError, OptionError, UnknownOptionError
+from convatlas.models.catalogue import find_entry, list_models
+from convatlas.models.registry import create_model
+
+# One network per kind of block; the others differ from it by a table row alone.
+KINDS = [
+    "lenet5",
+    "alexnet",
+    "alexnet_2012",
+    "vgg11",
+    "vgg11_bn",
+    "resnet18",
+    "resnet50",
+    "plain18",
+    "cifar_resnet20",
+    "cifar_plain20",
+    "mobilenetv2_035",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+]
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in list_models() if name not in KINDS]
+every_model = pytest.mark.parametrize("name", list_models())
+every_kind = pytest.mark.parametrize("name", [*KINDS, *OTHERS])
+
+
+def _input(model, batch=2, size=None):
+    size = size or max(model.min_input_size, 64)
+    return torch.randn(batch, model.in_channels, size, size)
+
+
+def _meta(name, **options):
+    with torch.device("meta"):
+        return create_model(name, **options)
+
+
+def _sizes(model, size):
+    image = torch.empty(2, model.in_channels, size, size, device="meta")
+    return [tuple(f.shape) for f in model.forward_features(image)]
+
+
+@every_model
+def test_features_are_what_is_declared(name):
+    model = _meta(name)
+    size, more = find_entry(name).input_size, 64
+    before, after = _sizes(model, size), _sizes(model, size + more)
+    for feature, small, large in zip(model.feature_info, before, after, strict=True):
+        assert small[1] == feature.channels
+        # What unpadded layers lose at the border is the same at both sizes.
+        assert [large[2] - small[2], large[3] - small[3]] == [more // feature.stride] * 2
+
+
+@every_model
+@pytest.mark.parametrize("options", [{}, {"stem": "small"}], ids=["paper", "small"])
+def test_the_smallest_input_is_known_and_named(name, options):
+    model = _meta(name, **options)
+    smallest = model.min_input_size
+    assert model(torch.empty(2, model.in_channels, smallest, smallest, device="meta")).shape[0] == 2
+    if smallest > 1:
+        too_small = torch.empty(2, model.in_channels, smallest - 1, smallest, device="meta")
+        with pytest.raises(
+            InputSizeError, match=f"at least {smallest}×{smallest}.*{smallest - 1}×{smallest}"
+        ):
+            model(too_small)
+        model.min_input_size = 1
+        with pytest.raises(RuntimeError):
+            model(too_small)
+
+
+@every_model
+def test_the_small_stem_keeps_small_images_large(name):
+    small, paper = _meta(name, stem="small"), _meta(name)
+    assert small.min_input_size <= 8
+    assert small.feature_info[-1].stride <= paper.feature_info[-1].stride
+    assert small.feature_info[-1].channels == paper.feature_info[-1].channels
+    assert small(torch.empty(2, small.in_channels, 8, 8, device="meta")).shape == (
+        2,
+        find_entry(name).num_classes,
+    )
+
+
+@every_model
+def test_classes_channels_and_dropout_are_options(name):
+    model = _meta(name, num_classes=7, in_channels=2, dropout=0.375)
+    assert model(_input(model).to("meta")).shape == (2, 7)
+    assert any(isinstance(m, nn.Dropout) and m.p == 0.375 for m in model.head.modules())
+    features = _meta(name, num_classes=0)
+    assert features(_input(features).to("meta")).shape[1] == _classifier_inputs(name)
+
+
+def _classifier_inputs(name):
+    return _meta(name).head.classifier.in_features
+
+
+@every_model
+def test_unknown_keywords_are_refused(name):
+    with pytest.raises(UnknownOptionError, match="did you mean num_classes"):
+        _meta(name, num_clases=3)
+    with pytest.raises(TypeError):
+        _meta(name, attention=3, nonsense=True)
+
+
+@every_kind
+def test_gradients_reach_every_parameter(name):
+    model = create_model(name, num_classes=3, dropout=0.0).train()
+    for module in model.modules():
+        if hasattr(module, "probability"):
+            module.probability = 0.0
+    model(_input(model, batch=4)).square().sum().backward()
+    dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert dead == []
+
+
+@every_kind
+def test_eval_does_not_depend_on_the_batch(name):
+    model = create_model(name, num_classes=3).eval()
+    images = _input(model, batch=3)
+    with torch.no_grad():
+        together = model(images)
+        alone = torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4 * together.abs().max().item())
+
+
+@every_kind
+def test_the_state_dict_makes_a_round_trip(name):
+    torch.manual_seed(0)
+    first = create_model(name, num_classes=3).eval()
+    second = create_model(name, num_classes=3).eval()
+    images = _input(first)
+    with torch.no_grad():
+        assert not torch.equal(first(images), second(images))
+        second.load_state_dict(first.state_dict())
+        assert torch.equal(first(images), second(images))
+
+
+@every_kind
+def test_torch_export_gives_the_same_logits(name):
+    model = create_model(name, num_classes=3).eval()
+    images = _input(model)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
+    other = _input(model, batch=5)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(other), model(other))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": -1}, "num_classes must be 0 or more, got -1"),
+        ({"in_channels": 0}, "in_channels must be 1 or more"),
+        ({"stem": "tiny"}, 'stem must be "small" or None'),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+        ({"output_stride": 12}, "output_stride must be 8, 16 or 32, got 12"),
+    ],
+)
+def test_impossible_values_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        _meta("resnet18", **options)
+
+
+def test_other_channels_are_refused_with_advice():
+    with pytest.raises(InputSizeError, match="in_channels"):
+        _meta("resnet18")(torch.empty(1, 1, 64, 64, device="meta"))
+
+
+def test_every_kind_is_registered():
+    assert set(KINDS) <= set(list_models())
+    assert issubclass(UnknownOptionError, ConvAtlasError)
