@@ -88,7 +88,7 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, shape ``(N, num_classes)``, for images ``(N, C, H, W)``."""
-        return self.head(self.forward_features(x)[-1])  # type: ignore[no-any-return]  # nn.Module
+        return self.head(self.forward_features(x)[-1])
 
     def _check_input(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.in_channels:

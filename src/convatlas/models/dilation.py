@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from convatlas.models.anatomy import ConvNet
 __all__ = ["limit_output_stride"]
 
 _PROBE_SIZE = 512
-_Window = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
+_Window: TypeAlias = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
 
 def limit_output_stride(model: ConvNet, output_stride: int) -> ConvNet:
@@ -51,7 +51,9 @@ def limit_output_stride(model: ConvNet, output_stride: int) -> ConvNet:
 def _observed_strides(model: ConvNet) -> list[tuple[str, int]]:
     """Return the name of every window module with the stride at its input."""
     seen: dict[str, int] = {}
-    names = {module: name for name, module in model.named_modules() if isinstance(module, _Window)}
+    names: dict[nn.Module, str] = {
+        module: name for name, module in model.named_modules() if isinstance(module, _Window)
+    }
 
     def note(module: nn.Module, args: tuple[Any, ...]) -> None:
         seen[names[module]] = 2 ** round(math.log2(_PROBE_SIZE / args[0].shape[-1]))
@@ -69,7 +71,7 @@ def _observed_strides(model: ConvNet) -> list[tuple[str, int]]:
 
 
 def _dilate(model: ConvNet, name: str, stride_in: int, output_stride: int) -> None:
-    module = model.get_submodule(name)
+    module = cast(_Window, model.get_submodule(name))
     dilation = max(1, stride_in // output_stride)
     stride = _pair(module.stride)[0]
     allowed = min(stride, max(1, output_stride // stride_in))

@@ -60,7 +60,7 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
-        y: Tensor = self.project(self.attention(self.depthwise(self.expand(x))))
+        y = self.project(self.attention(self.depthwise(self.expand(x))))
         return x + self.drop_path(y) if self.residual else y
 
 

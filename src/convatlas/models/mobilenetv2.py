@@ -41,7 +41,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
-        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
 
 

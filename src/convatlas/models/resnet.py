@@ -82,7 +82,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         residual = self.attention(self.conv2(self.conv1(x)))
-        return self.act(self.shortcut(x) + residual)  # type: ignore[no-any-return]  # nn.Module
+        return self.act(self.shortcut(x) + residual)
 
 
 class Bottleneck(nn.Module):
@@ -111,7 +111,7 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         residual = self.attention(self.conv3(self.conv2(self.conv1(x))))
-        return self.act(self.shortcut(x) + residual)  # type: ignore[no-any-return]  # nn.Module
+        return self.act(self.shortcut(x) + residual)
 
 
 def _stage(

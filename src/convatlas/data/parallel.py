@@ -1,0 +1,44 @@
+"""One function over 0, 1, … n-1 on a few threads, results in order, whatever the function does.
+
+Pillow's decoders release the interpreter lock, so threads are enough to keep the cores busy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["Progress", "ordered_map"]
+
+Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)`` after each image."""
+
+_Result = TypeVar("_Result")
+_MOST_THREADS = 8
+
+
+def ordered_map(
+    function: Callable[[int], _Result], count: int, progress: Progress | None = None
+) -> Iterator[_Result]:
+    """Yield ``function(0)`` … ``function(count - 1)`` in that order, computed in parallel.
+
+    Only a few results are ever held. An exception of ``function`` ends the work and is raised.
+    """
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    pending: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            submitted = 0
+            for done in range(1, count + 1):
+                while submitted < count and len(pending) < 4 * threads:
+                    pending.append(pool.submit(function, submitted))
+                    submitted += 1
+                yield pending.popleft().result()
+                if progress is not None:
+                    progress(done, count)
+        finally:
+            for future in pending:
+                future.cancel()

