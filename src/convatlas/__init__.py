@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convatlas.analysis.cost import CostReport, analyze
+    from convatlas.analysis.cost import analyze
+    from convatlas.analysis.report import CostReport
     from convatlas.errors import ConvAtlasError
     from convatlas.models.anatomy import ConvNet, Feature
     from convatlas.models.catalogue import list_models
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ConvAtlasError": "convatlas.errors",
     "ConvNet": "convatlas.models.anatomy",
-    "CostReport": "convatlas.analysis.cost",
+    "CostReport": "convatlas.analysis.report",
     "Feature": "convatlas.models.anatomy",
     "analyze": "convatlas.analysis.cost",
     "create_model": "convatlas.models.registry",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
 from convatlas.errors import OutputError
 
-__all__ = ["make_folder", "replace_file", "stage_file", "write_file", "write_json", "write_text"]
+__all__ = ["replace_file", "require_writable", "stage_file", "write_file", "write_json", "write_text"]
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -33,13 +34,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def make_folder(path: Path) -> None:
-    """Create ``path`` with its parents, and try that files can be written there.
+def require_writable(path: Path) -> None:
+    """Make the folder of ``path`` and try it, before time is spent on the content.
 
     Raises:
-        OutputError: It cannot be made or written.
+        OutputError: The folder cannot be made or written, or ``path`` is a folder itself.
     """
-    stage_file(path / "writable", lambda file: file.touch()).unlink()
+    if path.is_dir():
+        raise _cannot_write(path, IsADirectoryError(EISDIR, os.strerror(EISDIR)))
+    stage_file(path, lambda file: file.touch()).unlink()
 
 
 def stage_file(path: Path, fill: Callable[[Path], object]) -> Path:

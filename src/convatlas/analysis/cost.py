@@ -1,0 +1,155 @@
+"""``analyze``: what a model costs and sees, layer by layer, without running it.
+
+Puts the parts together: lend the model, trace one forward, ask the tables for the cost and
+the receptive field of each operation, and sum up. Works on any module; knows no family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from convatlas.analysis.formulas import FORMULAS
+from convatlas.analysis.inputs import make_inputs
+from convatlas.analysis.isolation import lend, modules_of
+from convatlas.analysis.ledger import Ledger, uncounted_in
+from convatlas.analysis.operation import tensors_in
+from convatlas.analysis.report import CostReport
+from convatlas.analysis.trace import TraceError, Tracer
+from convatlas.analysis.windows import ShapeError
+from convatlas.errors import ConvAtlasError, InputSizeError, OptionError
+
+__all__ = ["analyze"]
+
+
+def analyze(
+    model: nn.Module,
+    input_size: int | tuple[int, ...] = 224,
+    *,
+    in_channels: int | None = None,
+    batch: int = 1,
+    inputs: Sequence[Tensor] | None = None,
+) -> CostReport:
+    """Count what ``model`` costs for one input, in eval mode, without allocating activations.
+
+    The model is left exactly as found, also when its forward raises: mode, hooks, gradients,
+    buffers and the random state. An operator without a formula is listed in ``uncounted``
+    and makes the totals lower bounds.
+
+    Args:
+        model: Any module, on any device, of any dtype.
+        input_size: Without the batch: one number for a square image (or a cube, or a length,
+            by the model's first convolution), the spatial sizes (height, width), or the
+            channels and the spatial sizes (channels, height, width), (channels, length). For
+            a model without convolutions: the whole shape of a sample.
+        in_channels: Channels of the input; those of the first convolution when None.
+        batch: Samples in the input; costs are those of the whole batch.
+        inputs: The arguments of forward, when one image is not what it takes. Only their
+            shapes and dtypes are read.
+
+    Returns:
+        Costs per layer in execution order, and their totals.
+
+    Raises:
+        InputSizeError: An input that is too small, or has the wrong number of channels.
+        OptionError: A model or an input that cannot be analysed.
+    """
+    model = _eager(model)
+    modules = modules_of(model)
+    _refuse_unreadable(modules)
+    parameters = [p for _, m in modules for p in m._parameters.values() if p is not None]
+    if inputs is None:
+        images = make_inputs(
+            [module for _, module in modules], parameters, input_size, in_channels, batch
+        )
+    else:
+        images = [tensor.detach().to("meta") for tensor in inputs]
+    buffers = [b for _, m in modules for b in m._buffers.values() if b is not None]
+    tracer = Tracer(FORMULAS, [*parameters, *buffers])
+    outputs = _run(model, modules, tracer, images)
+    return _report(tracer, {id(p): p for p in parameters}, images, outputs)
+
+
+def _eager(model: nn.Module) -> nn.Module:
+    """Return the module inside of ``torch.compile`` and of data parallel wrappers."""
+    if not isinstance(model, nn.Module):
+        raise OptionError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    while True:
+        if "_orig_mod" in model._modules:
+            model = model.get_submodule("_orig_mod")
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def _refuse_unreadable(modules: Iterable[tuple[str, nn.Module]]) -> None:
+    """Refuse modules that no trace can look into."""
+    for path, module in modules:
+        name = path or "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise OptionError(
+                f"{name} is TorchScript, which hides its operators: pass the module it came from"
+            )
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            raise OptionError(
+                f"{name} ({type(module).__name__}) has no weights yet: run the model once first"
+            )
+
+
+def _run(
+    model: nn.Module, modules: list[tuple[str, nn.Module]], tracer: Tracer, images: list[Tensor]
+) -> list[Tensor]:
+    """Trace one forward and return the tensors among its outputs."""
+    tracer.introduce(images)
+    try:
+        with lend(modules, tracer.framed), tracer:
+            output = model(*images)
+    except ConvAtlasError:
+        raise
+    except Exception as error:
+        raise _explained(error, model, tracer, images) from error
+    outputs = list(tensors_in((output,)))
+    tracer.claim(outputs)
+    return outputs
+
+
+def _explained(
+    error: Exception, model: nn.Module, tracer: Tracer, images: Sequence[Tensor]
+) -> ConvAtlasError:
+    """Say in one line where the forward failed and what to change."""
+    call = tracer.failed_in
+    where = f"{call.path} ({call.module_type})" if call and call.path else "forward"
+    shapes = ", ".join("×".join(map(str, image.shape)) for image in images)
+    start = f"{type(model).__name__} cannot take a {shapes} input: {where} "
+    if isinstance(error, ShapeError):
+        return InputSizeError(f"{start}{error}; change input_size or in_channels")
+    if isinstance(error, TraceError):
+        return OptionError(f"{type(model).__name__} cannot be analysed: {where} {error}")
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return OptionError(
+        f"{start}failed with {type(error).__name__}: {line.rstrip('.')}; "
+        "change input_size, or pass inputs as forward wants them"
+    )
+
+
+def _report(
+    tracer: Tracer, parameters: dict[int, Tensor], images: list[Tensor], outputs: list[Tensor]
+) -> CostReport:
+    layers = Ledger(parameters, tracer.originals, images).rows(tracer.operations)
+    fields = (layer.receptive_field for layer in reversed(layers))
+    return CostReport(
+        layers=layers,
+        input_shape=tuple(images[0].shape) if images else (),
+        output_shape=tuple(outputs[0].shape) if outputs else (),
+        params=sum([p.numel() for p in parameters.values()]),
+        trainable_params=sum([p.numel() for p in parameters.values() if p.requires_grad]),
+        macs=sum([layer.macs for layer in layers]),
+        flops=sum([layer.flops for layer in layers]),
+        activation_bytes=sum([layer.activation_bytes for layer in layers]),
+        receptive_field=next((field for field in fields if field is not None), None),
+        uncounted=uncounted_in(layers),
+    )

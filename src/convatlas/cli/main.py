@@ -1,0 +1,68 @@
+"""The command ``convatlas``: its commands, and errors as one line with exit status 2."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from convatlas import __version__
+from convatlas.cli.list import list_networks
+from convatlas.cli.predict import predict
+from convatlas.cli.run import run
+from convatlas.cli.show import show
+from convatlas.errors import ConvAtlasError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="convatlas",
+    help="The atlas of convolutional networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("list")(list_networks)
+app.command("show")(show)
+app.command("run")(run)
+app.command("predict")(predict)
+
+_state = {"debug": False}
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Build, measure, choose, train, explain and ship convolutional networks."""
+    _state["debug"] = debug
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the exit status is 2 after an error, 130 after Ctrl-C."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        app(args=arguments)
+    except ConvAtlasError as error:
+        if _state["debug"]:
+            raise
+        typer.echo(f"convatlas: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt as error:
+        typer.echo(f"convatlas: {error or 'stopped'}", err=True)
+        sys.exit(130)

@@ -1,0 +1,35 @@
+"""``convatlas predict``: the most probable classes of photos."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["predict"]
+
+
+def predict(
+    photos: Annotated[list[Path], typer.Argument(help="Image files.")],
+    model: Annotated[
+        str, typer.Option(help="A run folder, or a network with ImageNet weights.")
+    ] = "efficientnet_lite0",
+    top: Annotated[int, typer.Option(help="Number of classes to print.", min=1)] = 5,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the most probable classes of each photo, with probabilities."""
+    from convatlas.pipeline.prediction import predict_files
+    from convatlas.render.data import predictions_to_json
+
+    predictions = predict_files(photos, model, top)
+    if json:
+        sys.stdout.write(predictions_to_json(predictions))
+        return
+    from rich.console import Console
+
+    from convatlas.render.tables import predictions_table
+
+    for prediction in predictions:
+        Console().print(predictions_table(prediction))

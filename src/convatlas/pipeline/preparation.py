@@ -1,0 +1,162 @@
+"""From a folder to everything that training needs: images, network, preprocessing, recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from convatlas.analysis.latency import measure_latency
+from convatlas.data.augment import Augmentation, for_digits, for_photos
+from convatlas.data.cache import ImageArray, evaluation_images, training_images
+from convatlas.data.preprocess import IMAGENET, Preprocessing
+from convatlas.data.source import ImageSource, Splits, open_source
+from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
+from convatlas.data.verify import verify
+from convatlas.models.anatomy import ConvNet
+from convatlas.models.registry import create_model
+from convatlas.models.weights import pretrained_preprocessing
+from convatlas.pipeline.settings import RunSettings
+from convatlas.search.choose import Candidate, Choice, Task, choose
+from convatlas.train.recipe import Recipe
+
+__all__ = ["Images", "Prepared", "build", "load_images", "pick", "prepare"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A verified data set.
+
+    Attributes:
+        splits: The readable images.
+        train: What the training images are.
+        validation: What the validation images are.
+    """
+
+    splits: Splits
+    train: SourceFacts
+    validation: SourceFacts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return self.splits.train.classes
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Decoded images and how they become tensors.
+
+    Attributes:
+        train: uint8 (N, H, W, C), with a margin for random crops.
+        validation: uint8 (N, H, W, C), as evaluation sees them.
+        preprocessing: The record that evaluation, prediction and export share.
+        augmentation: What training varies at random.
+    """
+
+    train: ImageArray
+    validation: ImageArray
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+
+
+def prepare(settings: RunSettings, progress: Progress | None = None) -> Prepared:
+    """Open the data, and decode every image once so that none fails later.
+
+    Raises:
+        DataError: Images or folders that cannot be used.
+    """
+    splits = open_source(settings.data, seed=settings.seed)
+    parts: list[ImageSource] = [
+        verify(part, progress, settings.skip_bad) for part in (splits.train, splits.validation)
+    ]
+    readable = Splits(parts[0], parts[1], splits.origin)
+    return Prepared(readable, describe_source(parts[0]), describe_source(parts[1]))
+
+
+def pick(settings: RunSettings, prepared: Prepared) -> Choice:
+    """Choose the network for the data within the budget.
+
+    Raises:
+        BudgetError: Nothing meets the budget.
+        UnknownNameError: The network that was asked for does not exist.
+    """
+    facts = prepared.train
+    task = Task(
+        image_size=int(min(facts.height.median, facts.width.median)),
+        channels=facts.channels,
+        num_classes=len(prepared.classes),
+        train_images=facts.images,
+    )
+
+    def time_one(candidate: Candidate) -> float:
+        model = build(replace(candidate, weights=None), task.num_classes).eval()
+        return measure_latency(
+            model, candidate.input_size, in_channels=candidate.in_channels
+        ).median_ms
+
+    return choose(
+        task,
+        settings.budget,
+        name=settings.model,
+        pretrained=settings.pretrained,
+        timer=time_one,
+    )
+
+
+def build(candidate: Candidate, num_classes: int, seed: int = 0) -> ConvNet:
+    """Build the chosen network; the seed decides its initial weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return create_model(
+            candidate.name,
+            weights=candidate.weights,
+            num_classes=num_classes,
+            in_channels=candidate.in_channels,
+            stem=candidate.stem,
+        )
+
+
+def load_images(
+    prepared: Prepared, candidate: Candidate, progress: Progress | None = None
+) -> Images:
+    """Decode both splits for the network's input."""
+    preprocessing = _preprocessing(prepared, candidate)
+    augmentation = for_digits(candidate.input_size) if candidate.stem else for_photos()
+    return Images(
+        training_images(prepared.splits.train, preprocessing, progress),
+        evaluation_images(prepared.splits.validation, preprocessing, progress),
+        preprocessing,
+        augmentation,
+    )
+
+
+def recipe_for(candidate: Candidate, settings: RunSettings) -> Recipe:
+    """Return the recipe that fits the start and the size of the images."""
+    if candidate.weights:
+        recipe = Recipe.finetune()
+    elif candidate.stem:
+        recipe = Recipe.small_images()
+    else:
+        recipe = Recipe.from_scratch()
+    return recipe.shortened(settings.epochs, seed=settings.seed)
+
+
+def _preprocessing(prepared: Prepared, candidate: Candidate) -> Preprocessing:
+    """Return the weights' own record, or else one with the statistics of the training images."""
+    if candidate.weights:
+        return pretrained_preprocessing(candidate.name, candidate.weights)
+    plain = replace(
+        IMAGENET,
+        input_size=candidate.input_size,
+        channels=candidate.in_channels,
+        mean=(0.5,) * candidate.in_channels,
+        std=(0.5,) * candidate.in_channels,
+        resize_mode="stretch" if candidate.stem else "crop",
+    )
+    mean, std = channel_statistics(evaluation_images(prepared.splits.train, plain))
+    # A channel that never changes has no deviation to divide by.
+    return replace(plain, mean=mean, std=tuple(max(value, 1 / 255) for value in std))

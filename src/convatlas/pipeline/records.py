@@ -1,0 +1,117 @@
+"""The run's results as the JSON files that the report is made of."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convatlas import __version__
+from convatlas.analysis.cost import analyze
+from convatlas.data.preprocess import Preprocessing
+from convatlas.files import write_json
+from convatlas.models.anatomy import ConvNet
+from convatlas.pipeline.preparation import Images, Prepared
+from convatlas.pipeline.settings import RUN_FILE, RunSettings
+from convatlas.search.choose import Candidate, Choice
+
+__all__ = ["Logbook", "choice_record", "cost_record", "data_record"]
+
+
+class Logbook:
+    """``run.json``: what was asked, with what, and how long each stage took.
+
+    Args:
+        folder: The run folder.
+        settings: What was asked.
+    """
+
+    def __init__(self, folder: Path, settings: RunSettings) -> None:
+        self._path = folder / RUN_FILE
+        self._record: dict[str, Any] = {
+            "name": folder.name,
+            "command": " ".join(["convatlas", *sys.argv[1:]]),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "settings": settings.to_dict(),
+            "seed": settings.seed,
+            "versions": {
+                "convatlas": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+            "seconds": {},
+        }
+        write_json(self._path, self._record)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the seconds that the block takes, when it ends well."""
+        start = time.perf_counter()
+        yield
+        self._record["seconds"][name] = round(time.perf_counter() - start, 3)
+        write_json(self._path, self._record)
+
+
+def data_record(prepared: Prepared, images: Images) -> dict[str, Any]:
+    """Return what the images are."""
+    facts = prepared.train
+    return {
+        "name": facts.name,
+        "origin": prepared.splits.origin,
+        "classes": list(prepared.classes),
+        "counts": {
+            "train": list(facts.per_class),
+            "validation": list(prepared.validation.per_class),
+        },
+        "channels": facts.channels,
+        "image_size": {
+            which: [getattr(facts.height, which), getattr(facts.width, which)]
+            for which in ("smallest", "median", "largest")
+        },
+        "preprocessing": images.preprocessing.to_dict(),
+    }
+
+
+def choice_record(choice: Choice) -> dict[str, Any]:
+    """Return which network was chosen, and what became of the others."""
+    return {
+        "budget": asdict(choice.budget),
+        "input_size": choice.chosen.input_size,
+        "chosen": _candidate_record(choice.chosen),
+        "reason": choice.reason,
+        "candidates": [_candidate_record(candidate) for candidate in choice.candidates],
+    }
+
+
+def cost_record(model: ConvNet, preprocessing: Preprocessing) -> dict[str, Any]:
+    """Return what one image costs, per layer and per stage."""
+    report = analyze(model, preprocessing.input_size, in_channels=preprocessing.channels)
+    layers = [asdict(layer) for layer in report.layers]
+    for row, layer in zip(layers, report.layers, strict=True):
+        field = layer.receptive_field
+        row["receptive_field"] = None if field is None else max(field.size)
+    return {
+        "params": report.params,
+        "macs": report.macs,
+        "flops": report.flops,
+        "activation_bytes": report.activation_bytes,
+        "is_lower_bound": report.is_lower_bound,
+        "uncounted": [asdict(operator) for operator in report.uncounted],
+        "layers": layers,
+        "stages": [asdict(stage) for stage in report.by_stage()],
+    }
+
+
+def _candidate_record(candidate: Candidate) -> dict[str, Any]:
+    record = asdict(candidate)
+    cost = record.pop("cost")
+    return {**record, **cost}

@@ -1,0 +1,179 @@
+"""The main job: choose → train → evaluate → explain → ship → report, in one folder.
+
+Every stage leaves its files in the run folder, so that a stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from convatlas.files import require_writable, write_json
+from convatlas.pipeline.explanation import explain
+from convatlas.pipeline.preparation import (
+    Images,
+    Prepared,
+    Progress,
+    load_images,
+    pick,
+    prepare,
+    recipe_for,
+)
+from convatlas.pipeline.records import Logbook, choice_record, cost_record, data_record
+from convatlas.pipeline.settings import CHOICE_FILE, RUN_FILE, RunSettings, new_folder, read_record
+from convatlas.pipeline.shipping import ship
+from convatlas.pipeline.trained import TrainedModel, save_trained
+from convatlas.pipeline.training import evaluate, train, train_from_scratch
+from convatlas.render.report import write_report
+from convatlas.search.choose import Choice
+from convatlas.tasks.metrics import Evaluation
+from convatlas.train.reports import Observer
+from convatlas.train.tracking import TensorBoard
+
+__all__ = ["Listener", "Outcome", "resume", "run"]
+
+
+class Listener(Protocol):
+    """Who watches the run: the command line, or nobody."""
+
+    def say(self, text: str) -> None:
+        """Take one line of news."""
+
+    def progress(self, what: str) -> Progress:
+        """Return a function that takes (done, total) of a stage called ``what``."""
+
+    def training(self) -> Observer:
+        """Return who watches the training loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        folder: The run folder.
+        report: The HTML report in it.
+        choice: The network and why.
+        evaluation: Figures on the held-out images.
+        scratch: The same network trained from scratch, when that was asked.
+        parity: Figures of the export.
+    """
+
+    folder: Path
+    report: Path
+    choice: Choice
+    evaluation: Evaluation
+    scratch: Evaluation | None
+    parity: dict[str, Any]
+
+
+def run(settings: RunSettings, parent: Path, listener: Listener) -> Outcome:
+    """Do the main job in a new folder below ``parent``.
+
+    Raises:
+        ConvAtlasError: Data, budget, options or folders that cannot be used.
+        Interrupted: Ctrl-C while training; ``resume`` goes on from the folder it names.
+    """
+    require_writable(parent / RUN_FILE)
+    prepared = prepare(settings, listener.progress("reading the images"))
+    choice = pick(settings, prepared)
+    source = prepared.train.name.split("/")[0]
+    folder = new_folder(parent, f"{source}-{choice.chosen.name}")
+    write_json(folder / CHOICE_FILE, choice_record(choice))
+    return _carry_out(settings, prepared, choice, folder, listener)
+
+
+def resume(folder: Path, listener: Listener) -> Outcome:
+    """Go on with a stopped run, with the settings and the network that it started with.
+
+    Raises:
+        CheckpointError: The folder holds no run.
+        ConvAtlasError: Data or folders that cannot be used any more.
+    """
+    settings, name = read_record(folder)
+    prepared = prepare(settings, listener.progress("reading the images"))
+    choice = pick(settings, prepared)
+    if choice.chosen.name != name:  # a latency measured anew may prefer another network
+        choice = pick(replace(settings, model=name), prepared)
+    return _carry_out(settings, prepared, choice, folder, listener)
+
+
+def _carry_out(
+    settings: RunSettings, prepared: Prepared, choice: Choice, folder: Path, listener: Listener
+) -> Outcome:
+    logbook = Logbook(folder, settings)
+    listener.say(f"{folder}: {choice.reason}")
+    images = load_images(prepared, choice.chosen, listener.progress("decoding the images"))
+    write_json(folder / "data.json", data_record(prepared, images))
+    with logbook.stage("train"):
+        trained = _train(settings, prepared, images, choice, folder, listener)
+    with logbook.stage("evaluate"):
+        evaluation = evaluate(trained.model, prepared, images)
+        write_json(folder / "cost.json", cost_record(trained.model, images.preprocessing))
+    listener.say(f"accuracy {evaluation.accuracy:.2%} on {evaluation.images} held-out images")
+    scratch = None
+    if settings.compare_scratch:
+        with logbook.stage("scratch"):
+            scratch = _train_scratch(settings, prepared, images, choice, folder, listener)
+        listener.say(f"from scratch: accuracy {scratch.accuracy:.2%}")
+    write_json(
+        folder / "metrics.json",
+        {
+            "evaluation": evaluation.as_dict(),
+            "scratch": scratch.as_dict() if scratch else None,
+        },
+    )
+    with logbook.stage("explain"):
+        write_json(folder / "explain.json", explain(trained.model, prepared, images, folder))
+    with logbook.stage("export"):
+        parity = ship(trained, prepared, images, folder)
+        write_json(folder / "parity.json", parity)
+    agreement = f"{parity['top1_agreement']:.2%} of {parity['images']} images"
+    listener.say(f"model.onnx agrees with PyTorch on {agreement}")
+    return Outcome(folder, write_report(folder), choice, evaluation, scratch, parity)
+
+
+def _train(
+    settings: RunSettings,
+    prepared: Prepared,
+    images: Images,
+    choice: Choice,
+    folder: Path,
+    listener: Listener,
+) -> TrainedModel:
+    chosen = choice.chosen
+    recipe = recipe_for(chosen, settings)
+    write_json(folder / "recipe.json", recipe.to_dict())
+    observers = [listener.training()]
+    if settings.tensorboard:
+        observers.append(TensorBoard(folder / "tensorboard"))
+    model, _ = train(chosen, prepared, images, recipe, folder, observers)
+    options = {
+        "num_classes": len(prepared.classes),
+        "in_channels": chosen.in_channels,
+        "stem": chosen.stem,
+    }
+    trained = TrainedModel(chosen.name, options, model, prepared.classes, images.preprocessing)
+    save_trained(folder, trained)
+    return trained
+
+
+def _train_scratch(
+    settings: RunSettings,
+    prepared: Prepared,
+    images: Images,
+    choice: Choice,
+    folder: Path,
+    listener: Listener,
+) -> Evaluation:
+    listener.say(f"{choice.chosen.name} again, from scratch")
+    return train_from_scratch(
+        choice.chosen,
+        prepared,
+        images,
+        recipe_for(choice.chosen, settings).epochs,
+        folder / "scratch",
+        [listener.training()],
+        seed=settings.seed,
+    )

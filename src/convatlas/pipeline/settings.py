@@ -1,0 +1,79 @@
+"""What the user asked of a run, and the folder where it happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convatlas.errors import CheckpointError
+from convatlas.search.budget import Budget
+
+__all__ = ["CHOICE_FILE", "RUN_FILE", "RunSettings", "new_folder", "read_record"]
+
+RUN_FILE = "run.json"
+CHOICE_FILE = "choice.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """The flags of ``convatlas run``.
+
+    Attributes:
+        data: ``"digits"`` or a folder of class folders.
+        budget: Limits that the network must meet.
+        model: Network to take; None lets the choice fall within the budget.
+        epochs: Number of epochs; None for the recipe's.
+        seed: Decides the split, the initial weights, the order and the augmentation.
+        pretrained: Whether pretrained weights may be used.
+        compare_scratch: Whether the same network is also trained from scratch.
+        skip_bad: Whether unreadable images are left out instead of ending the run.
+        tensorboard: Whether TensorBoard event files are written too.
+    """
+
+    data: str = "digits"
+    budget: Budget = field(default_factory=Budget)
+    model: str | None = None
+    epochs: int | None = None
+    seed: int = 0
+    pretrained: bool = True
+    compare_scratch: bool = False
+    skip_bad: bool = False
+    tensorboard: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSettings:
+        """Build the settings from :meth:`to_dict`'s values."""
+        return cls(**{**values, "budget": Budget(**values["budget"])})
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Return ``parent / name``, or the first of ``name-2``, ``name-3``, … that does not exist."""
+    folder, number = parent / name, 1
+    while folder.exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def read_record(folder: Path) -> tuple[RunSettings, str]:
+    """Return the settings of a run folder and the name of its network.
+
+    Raises:
+        CheckpointError: The folder holds no run.
+    """
+    try:
+        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        choice = json.loads((folder / CHOICE_FILE).read_text(encoding="utf-8"))
+        return RunSettings.from_dict(record["settings"]), choice["chosen"]["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"expected a run folder with {RUN_FILE} and {CHOICE_FILE}, got {folder}: pass a "
+            "folder that `convatlas run` made"
+        ) from error

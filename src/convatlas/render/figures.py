@@ -1,0 +1,317 @@
+"""Plotly figures from plain data.
+
+Backgrounds are transparent. Every trace that has a colour says which one of the palette in
+``meta``, so that a page can paint it anew for a dark background. Plotly is imported when the
+first figure is drawn. It knows neither files nor pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from convatlas.render.palette import FONT, LIGHT
+from convatlas.render.units import bytes_text, percent, plural, quantity
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+__all__ = [
+    "MOST_CLASSES_NAMED",
+    "class_balance",
+    "confusion_colours",
+    "confusion_matrix",
+    "learning_curves",
+    "stage_bars",
+]
+
+MOST_CLASSES_NAMED = 50
+"""Figures with more classes than this leave names or numbers out."""
+
+_LONGEST_LABEL = 18
+_TEXT_ROOM = 1.5  # length of the axis over the longest bar, for the number behind it
+_WORST = 0.3  # share of a class, mistaken for one other, from which the colour is at its deepest
+_CURVES = {
+    "loss": ("Loss (nats)", {"train_loss": "train", "validation_loss": "validation"}),
+    "accuracy": (
+        "Accuracy (%)",
+        {"train_accuracy": "train", "validation_accuracy": "validation"},
+    ),
+    "lr": ("Learning rate", {"lr": "learning rate"}),
+}
+_LINES = (
+    {"meta": "series-2", "dash": "dot", "symbol": "diamond"},
+    {"meta": "series-1", "dash": "solid", "symbol": "circle"},
+)
+
+
+def learning_curves(
+    epochs: Sequence[Mapping[str, Any]], best_epoch: int | None = None
+) -> dict[str, Figure]:
+    """Return one figure for the loss, the accuracy and the learning rate, as far as recorded.
+
+    Args:
+        epochs: One mapping per epoch with ``epoch`` and any of ``train_loss``,
+            ``validation_loss``, ``train_accuracy``, ``validation_accuracy`` (0 … 1), ``lr``
+            and ``phase``, whose changes are marked.
+        best_epoch: The epoch whose weights were kept; it is marked.
+    """
+    figures = {}
+    for measure, (title, series) in _CURVES.items():
+        scale = 100 if measure == "accuracy" else 1
+        traces = []
+        for (key, name), style in zip(series.items(), _LINES[-len(series) :], strict=True):
+            points = [(e["epoch"], e[key] * scale) for e in epochs if e.get(key) is not None]
+            if points:
+                traces.append(_line(name, points, style))
+        if traces:
+            figures[measure] = _figure(
+                traces,
+                xaxis=_axis("Epoch", tickformat="d"),
+                yaxis=_axis(title, rangemode="tozero" if measure == "lr" else "normal"),
+                showlegend=len(series) > 1,
+                hovermode="x unified",
+                **_marks(epochs, best_epoch),
+            )
+    return figures
+
+
+def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+    """Return the matrix with counts as text and the share of each true class as colour.
+
+    Right answers are blue, mistakes orange.
+
+    Args:
+        counts: Images; row = true class, column = predicted class.
+        classes: Names in the order of rows and columns; counts are readable up to about 50.
+    """
+    sums = [sum(row) for row in counts]
+    shares = [[n / (total or 1) for n in row] for row, total in zip(counts, sums, strict=True)]
+    names = [_plain(name) for name in classes]
+    hover = [
+        [
+            f"{name} → {names[column]}<br>{plural(n, 'image')}, {percent(share)} of {name}"
+            for column, (n, share) in enumerate(zip(row, row_shares, strict=True))
+        ]
+        for name, row, row_shares in zip(names, counts, shares, strict=True)
+    ]
+    size = 13 if len(classes) <= 12 else 10 if len(classes) <= 25 else 8
+    shown = len(classes) <= MOST_CLASSES_NAMED
+    trace = {
+        "type": "heatmap",
+        "meta": "confusion",
+        "z": [
+            [share if row == column else -share for column, share in enumerate(row_shares)]
+            for row, row_shares in enumerate(shares)
+        ],
+        "zmin": -1,
+        "zmax": 1,
+        "text": [[f"{n}" if n and shown else "" for n in row] for row in counts],
+        "texttemplate": "%{text}",
+        "textfont": {"size": size, "color": LIGHT["text"]},
+        "hovertext": hover,
+        "hoverinfo": "text",
+        "colorscale": confusion_colours(LIGHT),
+        "showscale": False,
+        "xgap": 1,
+        "ygap": 1,
+    }
+    ticks = _ticks(classes) | {"showgrid": False, "ticks": "", "tickfont": {"size": max(size, 9)}}
+    return _figure(
+        [trace],
+        xaxis=_axis("Predicted", side="top", constrain="domain", **ticks),
+        yaxis=_axis("True", autorange="reversed", scaleanchor="x", constrain="domain", **ticks),
+    )
+
+
+def confusion_colours(palette: Mapping[str, str]) -> list[tuple[float, str]]:
+    """Return the colour scale of a confusion matrix, from mistakes (−1) over 0 to right (+1).
+
+    Few mistakes are made visible: the scale is steep at 0 and full from 30 % on.
+    """
+    return [
+        (0.0, palette["miss-1"]),
+        (0.5 - _WORST / 2, palette["miss-1"]),
+        (0.4999, palette["miss-0"]),
+        (0.5, palette["none"]),
+        (0.5001, palette["hit-0"]),
+        (1.0, palette["hit-1"]),
+    ]
+
+
+def stage_bars(stages: Sequence[Mapping[str, Any]], measure: str) -> Figure:
+    """Return one bar per stage, from the input on top to the output.
+
+    Args:
+        stages: Mappings with ``name`` and ``measure``.
+        measure: ``"macs"``, ``"params"`` or ``"activation_bytes"``.
+    """
+    titles = {"macs": "MACs", "params": "Parameters", "activation_bytes": "Activations (bytes)"}
+    values = [stage[measure] for stage in stages]
+    texts = [_with_unit(value, measure) for value in values]
+    names = [str(stage["name"]) for stage in stages]
+    bars = _bars("series-1", names, values, titles[measure], texts)
+    room_for_text = max(values, default=0) * _TEXT_ROOM or 1
+    return _figure(
+        [bars | {"text": texts, "textposition": "outside", "cliponaxis": False}],
+        xaxis=_axis(None, range=[0, room_for_text], showgrid=False, showticklabels=False),
+        yaxis=_axis(None, autorange="reversed", showgrid=False, **_ticks(names)),
+        height=30 + 30 * len(stages),
+    )
+
+
+def class_balance(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Figure:
+    """Return the number of images per class, one colour per part of the data.
+
+    More than 50 classes stand without names, the largest on top.
+
+    Args:
+        classes: Names of the classes.
+        counts: Part (``"train"``, ``"validation"``) → images per class, in the same order.
+    """
+    few = len(classes) <= MOST_CLASSES_NAMED
+    ticks = _ticks(classes) if few else {"showticklabels": False}
+    totals = [sum(values) for values in zip(*counts.values(), strict=True)]
+    order = sorted(range(len(classes)), key=lambda place: 0 if few else -totals[place])
+    names = [classes[place] for place in order]
+    traces = []
+    for number, (part, values) in enumerate(counts.items(), start=1):
+        numbers = [values[place] for place in order]
+        hover = [plural(value, "image") for value in numbers]
+        traces.append(_bars(f"series-{number}", names, numbers, part, hover))
+    return _figure(
+        traces,
+        xaxis=_axis("Images", showgrid=True),
+        yaxis=_axis(None, autorange="reversed", showgrid=False, **ticks),
+        barmode="stack",
+        bargap=0.3 if few else 0.0,
+        showlegend=len(traces) > 1,
+        height=95 + (26 * max(len(classes), 2) if few else 300),
+    )
+
+
+def _figure(traces: Sequence[Mapping[str, Any]], **layout: Any) -> Figure:
+    from plotly.graph_objects import Figure
+
+    figure = Figure(
+        data=list(traces),
+        layout={
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": FONT, "size": 13, "color": LIGHT["text"]},
+            "margin": {"l": 8, "r": 12, "t": 34 if layout.get("showlegend") else 12, "b": 8},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1.02,
+                "yanchor": "bottom",
+                "traceorder": "normal",
+            },
+            "dragmode": False,
+            "showlegend": False,
+            **layout,
+        },
+    )
+    figure.layout.template = None
+    return figure
+
+
+def _axis(title: str | None, **options: Any) -> dict[str, Any]:
+    return {
+        "title": {"text": title, "standoff": 8} if title else None,
+        "automargin": True,
+        "fixedrange": True,
+        "gridcolor": LIGHT["rule"],
+        "linecolor": LIGHT["rule"],
+        "zeroline": False,
+        **options,
+    }
+
+
+def _ticks(names: Sequence[str]) -> dict[str, Any]:
+    """Return an axis of positions 0, 1 …: names would merge when equal, and "3" be a number."""
+    return {"tickvals": list(range(len(names))), "ticktext": [_short(name) for name in names]}
+
+
+def _short(name: str) -> str:
+    """Return a name as the label of an axis."""
+    cut = name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
+    return _plain(cut)
+
+
+def _plain(text: str) -> str:
+    """Return text that Plotly shows as it is: no tags, and no formula between two ``$``."""
+    return escape(text, quote=False).replace("$", "&#36;")
+
+
+def _line(
+    name: str, points: Sequence[tuple[int, float]], style: Mapping[str, str]
+) -> dict[str, Any]:
+    colour = LIGHT[style["meta"]]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if len(points) <= 30 else "lines",
+        "name": name,
+        "meta": style["meta"],
+        "x": [x for x, _ in points],
+        "y": [y for _, y in points],
+        "line": {"color": colour, "width": 2, "dash": style["dash"]},
+        "marker": {"color": colour, "size": 5, "symbol": style["symbol"]},
+        "hovertemplate": "%{y:.4~g}",
+    }
+
+
+def _bars(
+    meta: str, names: Sequence[str], values: Sequence[int], series: str, hover: Sequence[str]
+) -> dict[str, Any]:
+    labels = [_plain(name) for name in names]
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": series,
+        "meta": meta,
+        "x": list(values),
+        "y": list(range(len(names))),
+        "marker": {"color": LIGHT[meta]},
+        "hovertext": [
+            f"{label}<br>{series}: {text}" for label, text in zip(labels, hover, strict=True)
+        ],
+        "hoverinfo": "text",
+    }
+
+
+def _with_unit(value: int, measure: str) -> str:
+    return bytes_text(value) if measure == "activation_bytes" else quantity(value, "").rstrip()
+
+
+def _marks(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> dict[str, Any]:
+    """Return vertical lines with a word each: the epoch that was kept, and each new phase."""
+    marks = [
+        (later["epoch"] - 0.5, str(later["phase"]), "rule")
+        for earlier, later in pairwise(epochs)
+        if later.get("phase") and later["phase"] != earlier.get("phase")
+    ]
+    if best_epoch is not None:
+        marks.append((best_epoch, "kept", "text"))
+    line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1}
+    return {
+        "shapes": [
+            {**line, "x0": x, "x1": x, "name": name, "line": {"color": LIGHT[name], "width": 1}}
+            for x, _, name in marks
+        ],
+        "annotations": [
+            {
+                "x": x,
+                "y": 0.9 if name == "text" else 1,
+                "yref": "paper",
+                "yanchor": "top",
+                "xanchor": "right" if name == "text" else "left",
+                "text": _plain(word),
+                "showarrow": False,
+                "font": {"size": 11},
+            }
+            for x, word, name in marks
+        ],
+    }

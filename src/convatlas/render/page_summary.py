@@ -1,0 +1,108 @@
+"""The first screen of the report: which network, how good, how big, how fast, what to trust.
+
+Turns a run's files into plain values for ``summary.html.j2``; formats nothing that is a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convatlas.errors import UnknownNameError
+from convatlas.models.catalogue import find_entry
+from convatlas.render.run_folder import FinishedRun
+
+__all__ = ["confusions", "paper", "summary"]
+
+
+def summary(run: FinishedRun) -> dict[str, Any]:
+    """Return the values of the first screen; a part without its file is None."""
+    return {
+        "network": _network(run),
+        "accuracy": _accuracy(run),
+        "size": _size(run),
+        "speed": run.parity,
+        "confusion": _worst_confusion(run),
+        "parity": run.parity,
+    }
+
+
+def confusions(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return the pairs of classes that are mixed up, the most images first."""
+    evaluation = run.evaluation
+    if evaluation is None:
+        return []
+    found = [
+        {
+            "true": run.classes[true],
+            "predicted": run.classes[predicted],
+            "images": images,
+            "share": images / sum(row),
+            "support": sum(row),
+        }
+        for true, row in enumerate(evaluation["confusion"])
+        for predicted, images in enumerate(row)
+        if images and true != predicted
+    ]
+    return sorted(found, key=lambda pair: (-pair["images"], -pair["share"]))
+
+
+def paper(name: str) -> str | None:
+    """Return who published the network and when, or None when the catalogue has no such one."""
+    try:
+        family = find_entry(name).family
+    except UnknownNameError:
+        return None
+    first, *others = family.authors.split(", ")
+    return f"{first}{' et al.' if others else ''}, {family.year}"
+
+
+def _network(run: FinishedRun) -> dict[str, Any] | None:
+    if run.choice is None:
+        return None
+    chosen = run.choice["chosen"]
+    return {
+        "name": chosen["name"],
+        "paper": paper(chosen["name"]),
+        "input_size": run.choice.get("input_size"),
+        "weights": chosen.get("weights"),
+        "classes": len(run.classes),
+    }
+
+
+def _accuracy(run: FinishedRun) -> dict[str, Any] | None:
+    evaluation = run.evaluation
+    if evaluation is None:
+        return None
+    supports = [scores["support"] for scores in evaluation["classes"]]
+    commonest = max(range(len(supports)), key=supports.__getitem__)
+    return {
+        **_shares(evaluation),
+        "images": evaluation["images"],
+        "right": sum(row[place] for place, row in enumerate(evaluation["confusion"])),
+        "baseline": supports[commonest] / (sum(supports) or 1),
+        "commonest": run.classes[commonest],
+    }
+
+
+def _shares(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    bounds: Sequence[float] = evaluation["accuracy_interval"]
+    return {"share": evaluation["accuracy"], "interval": tuple(bounds)}
+
+
+def _size(run: FinishedRun) -> dict[str, Any] | None:
+    if run.cost is None:
+        return None
+    return {
+        "params": run.cost["params"],
+        "macs": run.cost["macs"],
+        "is_lower_bound": run.cost.get("is_lower_bound", False),
+        "file_bytes": None if run.parity is None else run.parity.get("file_bytes"),
+    }
+
+
+def _worst_confusion(run: FinishedRun) -> dict[str, Any] | None:
+    if run.evaluation is None:
+        return None
+    pairs = confusions(run)
+    return {"worst": pairs[0] if pairs else None, "mistakes": sum(pair["images"] for pair in pairs)}

@@ -1,0 +1,205 @@
+"""Checkpoints on disk: a pair of tensors (``.safetensors``) and metadata (``.json``).
+
+Nothing is ever pickled. The JSON carries the SHA-256 of its tensor file, so a pair that
+does not belong together is refused. This file knows neither models nor optimizers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from convatlas.errors import CheckpointError, OutputError
+
+__all__ = ["Checkpoint", "RunFolder", "write_atomically"]
+
+_FORMAT = 1
+_HASH = "tensors_sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        tensors: Name → tensor, on the CPU.
+        metadata: JSON values, such as epoch, step, metrics and recipe.
+    """
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, Any]
+
+
+class RunFolder:
+    """The folder of one training run.
+
+    ``best`` holds the weights with the highest headline, ``last`` everything that a run
+    needs to go on, ``previous`` the ``last`` before it.
+
+    Args:
+        path: The folder; it is created with the first file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def metrics(self) -> Path:
+        """The JSON lines of every epoch and of some steps."""
+        return self.path / "metrics.jsonl"
+
+    def has_run(self) -> bool:
+        """Tell whether a run left a checkpoint here."""
+        return any((self.path / f"{name}.json").exists() for name in ("last", "previous"))
+
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Replace ``best``.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        staged = self._stage("best", checkpoint)
+        self._publish(staged, "best")
+
+    def save_last(self, checkpoint: Checkpoint) -> None:
+        """Replace ``last``; the one before becomes ``previous``.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        staged = self._stage("last", checkpoint)
+        # At every moment one of the two metadata files has its tensors: without ``last.json``
+        # it is ``previous.json``, and tensors without their metadata are left to be replaced.
+        if self._pair("last")[1].exists():
+            self._publish(self._pair("last"), "previous")
+        self._publish(staged, "last")
+
+    def load_best(self) -> Checkpoint:
+        """Read ``best``.
+
+        Raises:
+            CheckpointError: There is none, or it is damaged.
+        """
+        tensors, metadata = self._pair("best")
+        if not metadata.exists():
+            raise CheckpointError(f"no best checkpoint in {self.path}: train a network there first")
+        return _read(tensors, metadata)
+
+    def load_last(self) -> Checkpoint:
+        """Read ``last``, or ``previous`` when a crash came between the two.
+
+        Raises:
+            CheckpointError: There is none, or it is damaged.
+        """
+        (tensors, metadata), (old_tensors, old_metadata) = map(self._pair, ("last", "previous"))
+        if not metadata.exists():
+            if not old_metadata.exists():
+                raise CheckpointError(f"no checkpoint in {self.path}: start it without resume")
+            return _read(old_tensors, old_metadata)
+        if not tensors.exists():  # a crash while ``last`` was becoming ``previous``
+            with suppress(CheckpointError):
+                return _read(old_tensors, metadata)
+        try:
+            return _read(tensors, metadata)
+        except CheckpointError as error:
+            if not old_metadata.exists():
+                raise
+            raise CheckpointError(
+                f"{error}; the checkpoint before it is kept: delete {metadata} to resume from it"
+            ) from error
+
+    def _pair(self, name: str) -> tuple[Path, Path]:
+        return self.path / f"{name}.safetensors", self.path / f"{name}.json"
+
+    def _stage(self, name: str, checkpoint: Checkpoint) -> tuple[Path, Path]:
+        tensors, metadata = (_staged(file) for file in self._pair(name))
+        # Contiguous copies: safetensors takes no other memory format and no shared storage.
+        plain = {
+            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for key, value in checkpoint.tensors.items()
+        }
+        content = save(plain)
+        _write(tensors, lambda file: file.write_bytes(content))
+        digest = hashlib.sha256(content).hexdigest()
+        document = {"format": _FORMAT, **checkpoint.metadata, _HASH: digest}
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        _write(metadata, lambda file: file.write_text(text, encoding="utf-8"))
+        return tensors, metadata
+
+    def _publish(self, staged: tuple[Path, Path], name: str) -> None:
+        for source, target in zip(staged, self._pair(name), strict=True):
+            if source.exists():
+                _replace(source, target)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` so that ``path`` holds either all of it or what it held before.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    _write(_staged(path), lambda file: file.write_text(text, encoding="utf-8"))
+    _replace(_staged(path), path)
+
+
+def _staged(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _write(path: Path, fill: Callable[[Path], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(path)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        raise OutputError(f"cannot write {path.parent}: {_reason(error)}") from error
+
+
+def _replace(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+
+
+def _read(tensors: Path, metadata: Path) -> Checkpoint:
+    try:
+        document = json.loads(metadata.read_text(encoding="utf-8"))
+        expected = document.pop(_HASH)
+        version = document.pop("format")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{metadata} is no checkpoint's metadata ({_reason(error)})"
+        ) from error
+    if version != _FORMAT:
+        raise CheckpointError(f"{metadata} has format {version}, expected {_FORMAT}")
+    try:
+        if _sha256(tensors) != expected:
+            raise CheckpointError(f"{tensors} does not match the SHA-256 in {metadata.name}")
+        return Checkpoint(load_file(tensors), document)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{tensors} cannot be read: {_reason(error)}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return text.splitlines()[0] if text else type(error).__name__

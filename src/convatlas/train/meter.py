@@ -1,0 +1,87 @@
+"""The losses of one epoch: kept on the device, fetched in batches, checked, averaged.
+
+Fetching a number from an accelerator waits for all work before it, so losses are fetched
+every few steps there; on the CPU that wait does not exist and each step is fetched.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from convatlas.errors import OptionError
+from convatlas.train.reports import StepReport
+
+__all__ = ["EpochMeter"]
+
+_STEPS_PER_FETCH = 10
+
+
+class EpochMeter:
+    """Collects the losses of one epoch.
+
+    Args:
+        device: Where the losses lie.
+        loss_sum: Sum over images from the part of the epoch before an interruption.
+        images: Number of images in that part.
+
+    Attributes:
+        loss_sum: Sum of the losses over images, interrupted part included.
+        images: Number of those images.
+        seconds: Time from the start to :meth:`close`.
+    """
+
+    def __init__(self, device: torch.device, loss_sum: float = 0.0, images: int = 0) -> None:
+        self.loss_sum = loss_sum
+        self.images = images
+        self._images_before = images
+        self._capacity = 1 if device.type == "cpu" else _STEPS_PER_FETCH
+        self._pending: list[tuple[int, int, float, int, Tensor]] = []
+        self._start = time.perf_counter()
+        self.seconds = 0.0
+
+    def add(self, epoch: int, step: int, lr: float, images: int, loss: Tensor) -> list[StepReport]:
+        """Take the loss of one step, and return the reports that are due."""
+        self._pending.append((epoch, step, lr, images, loss.detach()))
+        return self.fetch() if len(self._pending) >= self._capacity else []
+
+    def fetch(self) -> list[StepReport]:
+        """Return the reports of all steps since the last time.
+
+        Raises:
+            OptionError: A loss is not finite; the message names step and learning rate.
+        """
+        if not self._pending:
+            return []
+        losses = torch.stack([loss for *_, loss in self._pending]).tolist()
+        reports = []
+        for (epoch, step, lr, images, _), loss in zip(self._pending, losses, strict=True):
+            if not math.isfinite(loss):
+                raise OptionError(
+                    f"the loss became {loss} at step {step} (epoch {epoch}) with learning rate "
+                    f"{lr:.3g}: lower lr, raise warmup_epochs or set clip_norm=1"
+                )
+            self.loss_sum += loss * images
+            self.images += images
+            reports.append(StepReport(epoch, step, loss, lr, images))
+        self._pending.clear()
+        return reports
+
+    def close(self) -> list[StepReport]:
+        """Fetch what is left and stop the clock: the epoch's training is over."""
+        reports = self.fetch()
+        self.seconds = time.perf_counter() - self._start
+        return reports
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the images so far; NaN before the first."""
+        return self.loss_sum / self.images if self.images else math.nan
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of this part over its seconds; 0 when it had none."""
+        return (self.images - self._images_before) / self.seconds if self.seconds else 0.0
