@@ -11,7 +11,14 @@ from typing import Any
 
 from convatlas.errors import OutputError
 
-__all__ = ["replace_file", "require_writable", "stage_file", "write_file", "write_json", "write_text"]
+__all__ = [
+    "replace_file",
+    "require_writable",
+    "stage_file",
+    "write_file",
+    "write_json",
+    "write_text",
+]
 
 
 def write_file(path: Path, content: bytes) -> None:

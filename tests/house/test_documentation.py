@@ -39,7 +39,9 @@ def _commands():
 
 @pytest.mark.parametrize("code", _blocks("python"))
 def test_python_on_a_page_runs(code, tmp_path):
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr
 
 

@@ -24,7 +24,8 @@ ROWS = [
 ]
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 TORCH_FREE = {"render", "cli"}
-MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+TOP = {SOURCE / "__init__.py", SOURCE / "__main__.py"}
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path not in TOP)
 
 
 def _room(path):

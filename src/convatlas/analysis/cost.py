@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from convatlas.analysis.formulas import FORMULAS
-from convatlas.analysis.inputs import make_inputs
+from convatlas.analysis.inputs import make_inputs, without_memory
 from convatlas.analysis.isolation import lend, modules_of
 from convatlas.analysis.ledger import Ledger, uncounted_in
 from convatlas.analysis.operation import tensors_in
@@ -66,7 +66,7 @@ def analyze(
             [module for _, module in modules], parameters, input_size, in_channels, batch
         )
     else:
-        images = [tensor.detach().to("meta") for tensor in inputs]
+        images = without_memory(inputs)
     buffers = [b for _, m in modules for b in m._buffers.values() if b is not None]
     tracer = Tracer(FORMULAS, [*parameters, *buffers])
     outputs = _run(model, modules, tracer, images)

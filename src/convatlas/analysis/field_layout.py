@@ -69,14 +69,13 @@ def expanded(op: Operation, sources: Sequence[Source]) -> Field:
 def reduced(op: Operation, sources: Sequence[Source]) -> Field:
     """Mean, sum, max over axes: fine over channels, global over positions."""
     tensor, field = sources[0]
-    dim = op.argument(1, "dim")
+    dim = op.argument(2 if op.operator == "linalg_vector_norm" else 1, "dim")
     if isinstance(dim, Tensor):  # max(x, y) of two tensors
         return combined(op, sources)
-    if dim is None or gone_meets(dim, tensor, field):
+    if dim is None or isinstance(dim, bool) or gone_meets(dim, tensor, field):
         return lost(f"{op.operator} reads the whole map")
-    if op.argument(2, "keepdim", False):
-        return field
-    return _without(_gone(dim, tensor), field)
+    kept = op.outputs[0].dim() == tensor.dim()
+    return field if kept else _without(_gone(dim, tensor), field)
 
 
 def removed(op: Operation, sources: Sequence[Source]) -> Field:

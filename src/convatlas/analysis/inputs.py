@@ -7,13 +7,14 @@ channels; knows nothing about what happens to the input afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import index
 
 import torch
 from torch import Tensor, nn
 
 from convatlas.errors import OptionError
 
-__all__ = ["make_inputs"]
+__all__ = ["make_inputs", "without_memory"]
 
 _Convolution = (
     nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -42,36 +43,59 @@ def make_inputs(
     if batch < 1:
         raise OptionError(f"batch must be 1 or more, got {batch}")
     first = next((module for module in modules if isinstance(module, _Convolution)), None)
-    shape = (batch, *_sample_shape(first, input_size, in_channels))
+    shape = (batch, *_sample_shape(first, _whole_numbers(input_size), in_channels))
     if min(shape) < 1:
         raise OptionError(f"input_size and in_channels must be positive, got {shape[1:]}")
     floating = (p.dtype for p in parameters if p.dtype.is_floating_point)
     return [torch.empty(shape, dtype=next(floating, None), device="meta")]
 
 
+def without_memory(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return a meta tensor for each given input.
+
+    Raises:
+        OptionError: An input that is no tensor.
+    """
+    wrong = [type(tensor).__name__ for tensor in inputs if not isinstance(tensor, Tensor)]
+    if wrong or not inputs:
+        raise OptionError(f"inputs must be a sequence of tensors, got {wrong or 'none'}")
+    return [tensor.detach().to("meta") for tensor in inputs]
+
+
+def _whole_numbers(input_size: int | Sequence[int]) -> int | tuple[int, ...]:
+    try:
+        if isinstance(input_size, Iterable):
+            return tuple([index(size) for size in input_size])
+        return index(input_size)
+    except TypeError:
+        raise OptionError(
+            f"input_size must be a whole number or a tuple of them, got {input_size!r}"
+        ) from None
+
+
 def _sample_shape(
-    first: _Convolution | None, input_size: int | Sequence[int], in_channels: int | None
+    first: _Convolution | None, input_size: int | tuple[int, ...], in_channels: int | None
 ) -> tuple[int, ...]:
     """Return the shape of one sample."""
     if first is None:
-        whole = (input_size,) if isinstance(input_size, int) else tuple(input_size)
-        return whole if in_channels is None else _with_channels(in_channels, whole)
+        return _unconvolved(input_size, in_channels)
     axes = len(first.kernel_size)
     channels = first.in_channels if in_channels is None else in_channels
     if isinstance(input_size, int):
         return channels, *(input_size,) * axes
-    sizes = tuple(input_size)
-    if len(sizes) == axes:
-        return channels, *sizes
-    if len(sizes) == axes + 1 and in_channels in (None, sizes[0]):
-        return sizes
+    if len(input_size) == axes:
+        return channels, *input_size
+    if len(input_size) == axes + 1 and in_channels in (None, input_size[0]):
+        return input_size
+    asked = "" if in_channels is None else f" with in_channels={in_channels}"
     raise OptionError(
-        f"input_size must be one number, {axes} spatial sizes or channels and {axes} spatial "
-        f"sizes without the batch, got {sizes}"
-        + ("" if in_channels is None else f" with in_channels={in_channels}")
+        f"input_size must be one number, {axes} spatial sizes, or channels and {axes} spatial "
+        f"sizes, without the batch; got {input_size}{asked}"
     )
 
 
-def _with_channels(in_channels: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Put the channels before the sizes; one number then means a square image."""
-    return (in_channels, *sizes) if len(sizes) > 1 else (in_channels, *sizes * 2)
+def _unconvolved(input_size: int | tuple[int, ...], in_channels: int | None) -> tuple[int, ...]:
+    """Return the sample shape for a model that says nothing about channels or axes."""
+    if isinstance(input_size, int):
+        return (input_size,) if in_channels is None else (in_channels, input_size, input_size)
+    return input_size if in_channels is None else (in_channels, *input_size)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from convatlas.analysis.field import Field, input_field, lost
 from convatlas.analysis.field_rules import propagate
-from convatlas.analysis.formulas import FORMULAS, Cost
+from convatlas.analysis.formulas import FORMULAS
 from convatlas.analysis.naming import name_operations
 from convatlas.analysis.operation import Operation
+from convatlas.analysis.operators import SHAPE_READERS
 from convatlas.analysis.receptive_field import ReceptiveField, summarise
 from convatlas.analysis.report import LayerCost, Uncounted
 
@@ -49,10 +50,9 @@ class Ledger:
         """Return one row per operation, leaving out the free ones on weights alone."""
         rows = []
         for op, (name, module_type) in zip(operations, name_operations(operations), strict=True):
-            formula = FORMULAS.get(op.operator)
-            macs, flops = formula(op) if formula else Cost(0, 0)
+            macs, flops, is_counted = _cost(op)
             params, field = self._book(op)
-            if field is None and op.inputs and formula and not flops:
+            if field is None and _is_of_weights_alone(op) and is_counted and not flops:
                 continue
             rows.append(
                 LayerCost(
@@ -66,7 +66,7 @@ class Ledger:
                     sum([t.numel() * t.element_size() for t in op.allocated]),
                     self._summary(field),
                     field.note if field else "does not depend on the input",
-                    formula is not None,
+                    is_counted,
                 )
             )
         return tuple(rows)
@@ -76,15 +76,29 @@ class Ledger:
 
         The field is None when nothing that the operation reads depends on the input.
         """
-        fields = self._fields
-        sources = [(tensor, fields[id(tensor)]) for tensor in op.inputs if id(tensor) in fields]
+        field = self._follow(op)
         keys = [key for tensor in op.inputs for key in self._carried.get(id(tensor), ())]
-        if not sources and op.operator != "unseen":
+        if field is None:
             self._carried.update((id(output), keys) for output in op.outputs)
             return 0, None
-        field = propagate(op, sources) if sources else lost("made by code that hides its operators")
-        fields.update((id(output), field) for output in op.outputs)
         return sum([self._unbooked.pop(key, 0) for key in keys]), field
+
+    def _follow(self, op: Operation) -> Field | None:
+        """Pass the fields of an operation's inputs on to its outputs."""
+        fields = self._fields
+        sources = [(tensor, fields[id(tensor)]) for tensor in op.inputs if id(tensor) in fields]
+        if op.operator == "unseen":
+            field = lost("made by code that hides its operators")
+        elif not sources or op.operator in SHAPE_READERS:
+            return None
+        elif op.parts:
+            for part in op.parts:
+                self._follow(part)
+            field = fields.get(id(op.outputs[0])) or lost(f"{op.operator} is not followed")
+        else:
+            field = propagate(op, sources)
+        fields.update((id(output), field) for output in op.outputs)
+        return field
 
     def _summary(self, field: Field | None) -> ReceptiveField | None:
         """Return the numbers of a field; layers that leave it as it is share them."""
@@ -94,6 +108,21 @@ class Ledger:
         if known is None:
             known = self._summaries[field] = summarise(field.axes)
         return known
+
+
+def _cost(op: Operation) -> tuple[int, int, bool]:
+    """Return MACs, FLOPs and whether they are all; operations without formula cost their parts."""
+    formula = FORMULAS.get(op.operator)
+    if formula:
+        return *formula(op), True
+    parts = [_cost(part) for part in op.parts]
+    macs, flops = sum([part[0] for part in parts]), sum([part[1] for part in parts])
+    return macs, flops, bool(parts) and all(part[2] for part in parts)
+
+
+def _is_of_weights_alone(op: Operation) -> bool:
+    """Whether an operation that does not depend on the input only prepares weights."""
+    return bool(op.inputs) and op.operator not in SHAPE_READERS
 
 
 def uncounted_in(rows: Iterable[LayerCost]) -> tuple[Uncounted, ...]:

@@ -23,8 +23,8 @@ def name_operations(operations: Sequence[Operation]) -> list[tuple[str, str]]:
     for op in operations:
         call, key = op.call, id(op.call)
         alone = moves[key] == 1 and not works[key] if op.operator in MOVES else works[key] == 1
-        of_module = call.is_leaf and alone and bool(call.path)
-        name = call.path if of_module else f"{call.path}.{op.operator}".lstrip(".")
+        of_module = call.is_leaf and alone
+        name = call.path if of_module and call.path else f"{call.path}.{op.operator}".lstrip(".")
         named.append((_unique(name, taken), call.module_type if of_module else ""))
     return named
 

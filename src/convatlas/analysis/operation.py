@@ -45,6 +45,7 @@ class Operation:
         window: The sliding window, for convolution and pooling.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
+        parts: The aten operators that it ran, if it was broken down into them.
     """
 
     operator: str
@@ -55,6 +56,7 @@ class Operation:
     window: Window | None
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    parts: tuple[Operation, ...] = ()
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """Return an argument by its place or by its name in torch's signature."""

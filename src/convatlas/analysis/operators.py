@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 
 from torch._ops import OpOverload, OpOverloadPacket
 
-__all__ = ["DEVICE_MOVES", "FACTORIES", "LITERALS", "MOVES", "VALUE_READS", "Identity", "identify"]
+__all__ = [
+    "DEVICE_MOVES",
+    "FACTORIES",
+    "LITERALS",
+    "MOVES",
+    "SHAPE_READERS",
+    "VALUE_READS",
+    "Identity",
+    "identify",
+]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -47,6 +56,14 @@ FACTORIES = _names(
     empty zeros ones full eye arange range linspace logspace empty_strided empty_permuted
     rand randn randint randperm normal tril_indices triu_indices
     bartlett_window blackman_window hamming_window hann_window kaiser_window
+    """
+)
+
+# They read the shape of their input and not its values.
+SHAPE_READERS = _names(
+    """
+    zeros_like ones_like empty_like full_like rand_like randn_like randint_like
+    new_zeros new_ones new_empty new_full new_tensor new_empty_strided
     """
 )
 

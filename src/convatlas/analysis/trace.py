@@ -42,8 +42,8 @@ class Tracer(TorchFunctionMode):
     """Records every operator of the code that runs while it is active.
 
     Args:
-        whole: Operators to record as they are called; every other one is broken down into
-            the aten operators that it runs.
+        whole: Operators with a formula; every other one also gets as parts the aten
+            operators that it runs.
         state: The model's parameters and buffers. In-place updates of them are skipped,
             because only training makes them.
 
@@ -196,29 +196,39 @@ class Tracer(TorchFunctionMode):
     def _executed(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run an operator on meta tensors, and record it whole or in parts."""
+        """Run an operator on meta tensors and record it."""
         operator, in_place, _ = identify(func)
         args, kwargs = self._without_memory(args), self._without_memory(kwargs)
         if operator in FACTORIES or "device" in kwargs:
             kwargs.pop("generator", None)
             kwargs["device"] = _META
+        parts: tuple[Operation, ...] = ()
         try:
             if operator in DEVICE_MOVES:
                 output = _cast(*args, **kwargs)
             elif operator in self._whole:
                 output = func(*args, **kwargs)
             else:
-                with _Breakdown(self):
-                    return func(*args, **kwargs)
+                output, parts = self._broken_down(func, args, kwargs)
         except NotImplementedError as error:
-            raise TraceError(
-                f"calls {operator}, which has no meta kernel, so the shape of its output is "
-                "not known: register one with torch.library.register_fake"
-            ) from error
+            raise TraceError(_unshaped(operator)) from error
         outputs = args[:1] if in_place else tuple(tensors_in((output,)))
         if outputs:
-            self._append(operator, tuple(tensors_in((args, kwargs))), outputs, None, args, kwargs)
+            inputs = tuple(tensors_in((args, kwargs)))
+            self._append(operator, inputs, outputs, None, args, kwargs)
+            self.operations[-1].parts = parts
         return output
+
+    def _broken_down(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, tuple[Operation, ...]]:
+        """Run an operator without a formula; return also the aten operators that it ran."""
+        before = len(self.operations)
+        with _Breakdown(self):
+            output = func(*args, **kwargs)
+        parts = tuple(self.operations[before:])
+        del self.operations[before:]
+        return output, parts
 
     def _without_memory(self, value: Any) -> Any:
         """Return ``value`` with a meta tensor in the place of every real one."""
@@ -301,6 +311,19 @@ def _cast(
     if memory_format is None:
         return x.to(dtype, copy=copy)
     return x.to(dtype, copy=copy, memory_format=memory_format)
+
+
+def _unshaped(operator: str) -> str:
+    """Say why an operator cannot run without data."""
+    if "::" in operator:
+        return (
+            f"calls {operator}, which has no meta kernel, so the shape of its output is not "
+            "known: register one with torch.library.register_fake"
+        )
+    return (
+        f"calls {operator}, whose output has a shape that depends on values, and an analysis "
+        "has shapes only: analyse the modules that do not"
+    )
 
 
 def _new_storage(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -14,6 +14,7 @@ from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import ImageSource, Splits, open_source
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
 from convatlas.data.verify import verify
+from convatlas.errors import OptionError
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import create_model
 from convatlas.models.weights import pretrained_preprocessing
@@ -21,7 +22,7 @@ from convatlas.pipeline.settings import RunSettings
 from convatlas.search.choose import Candidate, Choice, Task, choose
 from convatlas.train.recipe import Recipe
 
-__all__ = ["Images", "Prepared", "build", "load_images", "pick", "prepare"]
+__all__ = ["Images", "Prepared", "build", "load_images", "pick", "prepare", "recipe_for"]
 
 Progress = Callable[[int, int], None]
 
@@ -134,15 +135,38 @@ def load_images(
     )
 
 
-def recipe_for(candidate: Candidate, settings: RunSettings) -> Recipe:
+def recipe_for(candidate: Candidate, settings: RunSettings, train_images: int) -> Recipe:
     """Return the recipe that fits the start and the size of the images."""
     if candidate.weights:
-        recipe = Recipe.finetune()
+        recipe = Recipe.finetune(seed=settings.seed)
     elif candidate.stem:
-        recipe = Recipe.small_images()
+        recipe = Recipe.small_images(seed=settings.seed)
     else:
-        recipe = Recipe.from_scratch()
-    return recipe.shortened(settings.epochs, seed=settings.seed)
+        recipe = _with_enough_steps(Recipe.from_scratch(seed=settings.seed), train_images)
+    return recipe if settings.epochs is None else _lasting(recipe, settings.epochs)
+
+
+def _with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
+    """Halve the batch until an epoch has eight steps, and the learning rate with it.
+
+    Source: the linear scaling rule of Goyal et al., 2017, arXiv 1706.02677, section 2.1.
+    """
+    while recipe.batch_size > 16 and train_images < 8 * recipe.batch_size:
+        recipe = replace(recipe, batch_size=recipe.batch_size // 2, lr=recipe.lr / 2)
+    return recipe
+
+
+def _lasting(recipe: Recipe, epochs: int) -> Recipe:
+    """Return the recipe for another number of epochs, its warm-up and freezing in proportion."""
+    if epochs < 1:
+        raise OptionError(f"epochs must be 1 or more, got {epochs}")
+    share = min(1.0, epochs / recipe.epochs)
+    return replace(
+        recipe,
+        epochs=epochs,
+        warmup_epochs=recipe.warmup_epochs * share,
+        freeze_epochs=min(round(recipe.freeze_epochs * share), epochs - 1),
+    )
 
 
 def _preprocessing(prepared: Prepared, candidate: Candidate) -> Preprocessing:

@@ -69,8 +69,8 @@ def data_record(prepared: Prepared, images: Images) -> dict[str, Any]:
         "origin": prepared.splits.origin,
         "classes": list(prepared.classes),
         "counts": {
-            "train": list(facts.per_class),
-            "validation": list(prepared.validation.per_class),
+            "train": list(facts.per_class.values()),
+            "validation": list(prepared.validation.per_class.values()),
         },
         "channels": facts.channels,
         "image_size": {

@@ -24,7 +24,7 @@ from convatlas.pipeline.records import Logbook, choice_record, cost_record, data
 from convatlas.pipeline.settings import CHOICE_FILE, RUN_FILE, RunSettings, new_folder, read_record
 from convatlas.pipeline.shipping import ship
 from convatlas.pipeline.trained import TrainedModel, save_trained
-from convatlas.pipeline.training import evaluate, train, train_from_scratch
+from convatlas.pipeline.training import evaluate, train
 from convatlas.render.report import write_report
 from convatlas.search.choose import Choice
 from convatlas.tasks.metrics import Evaluation
@@ -143,7 +143,7 @@ def _train(
     listener: Listener,
 ) -> TrainedModel:
     chosen = choice.chosen
-    recipe = recipe_for(chosen, settings)
+    recipe = recipe_for(chosen, settings, prepared.train.images)
     write_json(folder / "recipe.json", recipe.to_dict())
     observers = [listener.training()]
     if settings.tensorboard:
@@ -167,13 +167,11 @@ def _train_scratch(
     folder: Path,
     listener: Listener,
 ) -> Evaluation:
-    listener.say(f"{choice.chosen.name} again, from scratch")
-    return train_from_scratch(
-        choice.chosen,
-        prepared,
-        images,
-        recipe_for(choice.chosen, settings).epochs,
-        folder / "scratch",
-        [listener.training()],
-        seed=settings.seed,
-    )
+    listener.say(f"{choice.chosen.name} again, for as many epochs, from scratch")
+    count = prepared.train.images
+    epochs = recipe_for(choice.chosen, settings, count).epochs
+    scratch = replace(choice.chosen, weights=None)
+    recipe = recipe_for(scratch, replace(settings, epochs=epochs), count)
+    watching = [listener.training()]
+    model, _ = train(scratch, prepared, images, recipe, folder / "scratch", watching)
+    return evaluate(model, prepared, images)

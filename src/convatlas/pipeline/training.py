@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from convatlas.data.batches import EvalBatches, TrainBatches
@@ -17,7 +16,7 @@ from convatlas.train.loop import fit
 from convatlas.train.recipe import Recipe
 from convatlas.train.reports import History, Observer
 
-__all__ = ["evaluate", "held_out", "train", "train_from_scratch"]
+__all__ = ["evaluate", "held_out", "train"]
 
 
 def train(
@@ -60,23 +59,6 @@ def train(
 def evaluate(model: ConvNet, prepared: Prepared, images: Images) -> Evaluation:
     """Measure the network on the held-out images."""
     return Classification().evaluate(model, held_out(prepared, images, 64))
-
-
-def train_from_scratch(
-    candidate: Candidate,
-    prepared: Prepared,
-    images: Images,
-    epochs: int,
-    folder: Path,
-    observers: Sequence[Observer],
-    *,
-    seed: int,
-) -> Evaluation:
-    """Train the same network for as many epochs without pretrained weights, and measure it."""
-    recipe = Recipe.from_scratch().shortened(epochs, seed=seed)
-    scratch = replace(candidate, weights=None)
-    model, _ = train(scratch, prepared, images, recipe, folder, observers)
-    return evaluate(model, prepared, images)
 
 
 def held_out(prepared: Prepared, images: Images, batch_size: int) -> EvalBatches:

@@ -8,11 +8,11 @@ first figure is drawn. It knows neither files nor pages.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from convatlas.render.palette import FONT, LIGHT
+from convatlas.render.palette import LIGHT
+from convatlas.render.traces import axis, bars, blank_figure, line, name_ticks, plain
 from convatlas.render.units import bytes_text, percent, plural, quantity
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ __all__ = [
 MOST_CLASSES_NAMED = 50
 """Figures with more classes than this leave names or numbers out."""
 
-_LONGEST_LABEL = 18
 _TEXT_ROOM = 1.5  # length of the axis over the longest bar, for the number behind it
 _WORST = 0.3  # share of a class, mistaken for one other, from which the colour is at its deepest
 _CURVES = {
@@ -65,12 +64,12 @@ def learning_curves(
         for (key, name), style in zip(series.items(), _LINES[-len(series) :], strict=True):
             points = [(e["epoch"], e[key] * scale) for e in epochs if e.get(key) is not None]
             if points:
-                traces.append(_line(name, points, style))
+                traces.append(line(name, points, style))
         if traces:
-            figures[measure] = _figure(
+            figures[measure] = blank_figure(
                 traces,
-                xaxis=_axis("Epoch", tickformat="d"),
-                yaxis=_axis(title, rangemode="tozero" if measure == "lr" else "normal"),
+                xaxis=axis("Epoch", tickformat="d"),
+                yaxis=axis(title, rangemode="tozero" if measure == "lr" else "normal"),
                 showlegend=len(series) > 1,
                 hovermode="x unified",
                 **_marks(epochs, best_epoch),
@@ -89,7 +88,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     """
     sums = [sum(row) for row in counts]
     shares = [[n / (total or 1) for n in row] for row, total in zip(counts, sums, strict=True)]
-    names = [_plain(name) for name in classes]
+    names = [plain(name) for name in classes]
     hover = [
         [
             f"{name} → {names[column]}<br>{plural(n, 'image')}, {percent(share)} of {name}"
@@ -118,11 +117,15 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
         "xgap": 1,
         "ygap": 1,
     }
-    ticks = _ticks(classes) | {"showgrid": False, "ticks": "", "tickfont": {"size": max(size, 9)}}
-    return _figure(
+    ticks = name_ticks(classes) | {
+        "showgrid": False,
+        "ticks": "",
+        "tickfont": {"size": max(size, 9)},
+    }
+    return blank_figure(
         [trace],
-        xaxis=_axis("Predicted", side="top", constrain="domain", **ticks),
-        yaxis=_axis("True", autorange="reversed", scaleanchor="x", constrain="domain", **ticks),
+        xaxis=axis("Predicted", side="top", constrain="domain", **ticks),
+        yaxis=axis("True", autorange="reversed", scaleanchor="x", constrain="domain", **ticks),
     )
 
 
@@ -152,12 +155,12 @@ def stage_bars(stages: Sequence[Mapping[str, Any]], measure: str) -> Figure:
     values = [stage[measure] for stage in stages]
     texts = [_with_unit(value, measure) for value in values]
     names = [str(stage["name"]) for stage in stages]
-    bars = _bars("series-1", names, values, titles[measure], texts)
+    trace = bars("series-1", names, values, titles[measure], texts)
     room_for_text = max(values, default=0) * _TEXT_ROOM or 1
-    return _figure(
-        [bars | {"text": texts, "textposition": "outside", "cliponaxis": False}],
-        xaxis=_axis(None, range=[0, room_for_text], showgrid=False, showticklabels=False),
-        yaxis=_axis(None, autorange="reversed", showgrid=False, **_ticks(names)),
+    return blank_figure(
+        [trace | {"text": texts, "textposition": "outside", "cliponaxis": False}],
+        xaxis=axis(None, range=[0, room_for_text], showgrid=False, showticklabels=False),
+        yaxis=axis(None, autorange="reversed", showgrid=False, **name_ticks(names)),
         height=30 + 30 * len(stages),
     )
 
@@ -172,7 +175,7 @@ def class_balance(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -
         counts: Part (``"train"``, ``"validation"``) → images per class, in the same order.
     """
     few = len(classes) <= MOST_CLASSES_NAMED
-    ticks = _ticks(classes) if few else {"showticklabels": False}
+    ticks = name_ticks(classes) if few else {"showticklabels": False}
     totals = [sum(values) for values in zip(*counts.values(), strict=True)]
     order = sorted(range(len(classes)), key=lambda place: 0 if few else -totals[place])
     names = [classes[place] for place in order]
@@ -180,106 +183,16 @@ def class_balance(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -
     for number, (part, values) in enumerate(counts.items(), start=1):
         numbers = [values[place] for place in order]
         hover = [plural(value, "image") for value in numbers]
-        traces.append(_bars(f"series-{number}", names, numbers, part, hover))
-    return _figure(
+        traces.append(bars(f"series-{number}", names, numbers, part, hover))
+    return blank_figure(
         traces,
-        xaxis=_axis("Images", showgrid=True),
-        yaxis=_axis(None, autorange="reversed", showgrid=False, **ticks),
+        xaxis=axis("Images", showgrid=True),
+        yaxis=axis(None, autorange="reversed", showgrid=False, **ticks),
         barmode="stack",
         bargap=0.3 if few else 0.0,
         showlegend=len(traces) > 1,
         height=95 + (26 * max(len(classes), 2) if few else 300),
     )
-
-
-def _figure(traces: Sequence[Mapping[str, Any]], **layout: Any) -> Figure:
-    from plotly.graph_objects import Figure
-
-    figure = Figure(
-        data=list(traces),
-        layout={
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": FONT, "size": 13, "color": LIGHT["text"]},
-            "margin": {"l": 8, "r": 12, "t": 34 if layout.get("showlegend") else 12, "b": 8},
-            "legend": {
-                "orientation": "h",
-                "x": 0,
-                "y": 1.02,
-                "yanchor": "bottom",
-                "traceorder": "normal",
-            },
-            "dragmode": False,
-            "showlegend": False,
-            **layout,
-        },
-    )
-    figure.layout.template = None
-    return figure
-
-
-def _axis(title: str | None, **options: Any) -> dict[str, Any]:
-    return {
-        "title": {"text": title, "standoff": 8} if title else None,
-        "automargin": True,
-        "fixedrange": True,
-        "gridcolor": LIGHT["rule"],
-        "linecolor": LIGHT["rule"],
-        "zeroline": False,
-        **options,
-    }
-
-
-def _ticks(names: Sequence[str]) -> dict[str, Any]:
-    """Return an axis of positions 0, 1 …: names would merge when equal, and "3" be a number."""
-    return {"tickvals": list(range(len(names))), "ticktext": [_short(name) for name in names]}
-
-
-def _short(name: str) -> str:
-    """Return a name as the label of an axis."""
-    cut = name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
-    return _plain(cut)
-
-
-def _plain(text: str) -> str:
-    """Return text that Plotly shows as it is: no tags, and no formula between two ``$``."""
-    return escape(text, quote=False).replace("$", "&#36;")
-
-
-def _line(
-    name: str, points: Sequence[tuple[int, float]], style: Mapping[str, str]
-) -> dict[str, Any]:
-    colour = LIGHT[style["meta"]]
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if len(points) <= 30 else "lines",
-        "name": name,
-        "meta": style["meta"],
-        "x": [x for x, _ in points],
-        "y": [y for _, y in points],
-        "line": {"color": colour, "width": 2, "dash": style["dash"]},
-        "marker": {"color": colour, "size": 5, "symbol": style["symbol"]},
-        "hovertemplate": "%{y:.4~g}",
-    }
-
-
-def _bars(
-    meta: str, names: Sequence[str], values: Sequence[int], series: str, hover: Sequence[str]
-) -> dict[str, Any]:
-    labels = [_plain(name) for name in names]
-    return {
-        "type": "bar",
-        "orientation": "h",
-        "name": series,
-        "meta": meta,
-        "x": list(values),
-        "y": list(range(len(names))),
-        "marker": {"color": LIGHT[meta]},
-        "hovertext": [
-            f"{label}<br>{series}: {text}" for label, text in zip(labels, hover, strict=True)
-        ],
-        "hoverinfo": "text",
-    }
 
 
 def _with_unit(value: int, measure: str) -> str:
@@ -308,7 +221,7 @@ def _marks(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> dict[
                 "yref": "paper",
                 "yanchor": "top",
                 "xanchor": "right" if name == "text" else "left",
-                "text": _plain(word),
+                "text": plain(word),
                 "showarrow": False,
                 "font": {"size": 11},
             }

@@ -1,8 +1,8 @@
 """The colours of pages and figures, for a light and a dark background.
 
-Series keep apart for readers with any colour vision: blue, vermilion and green after
-Okabe and Ito ("Color Universal Design", 2008), darkened or lightened until each stands out
-from its background by 3:1 and text by 4.5:1 (WCAG 2.2, AA).
+Series keep apart for readers with any colour vision: blue and vermilion after Okabe and Ito
+("Color Universal Design", 2008), and grey. Each stands out from its background by 3:1, and
+text by 4.5:1 (WCAG 2.2, AA).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LIGHT: Mapping[str, str] = {
     "bad": "#a8231c",
     "series-1": "#0072b2",
     "series-2": "#c2500a",
-    "series-3": "#007a5a",
+    "series-3": "#3a3d42",
     "none": "#f1f3f4",
     "hit-0": "#dcebf7",
     "hit-1": "#62a5d8",
@@ -48,7 +48,7 @@ DARK: Mapping[str, str] = {
     "bad": "#ff8f85",
     "series-1": "#56b4e9",
     "series-2": "#f0934e",
-    "series-3": "#3fc49c",
+    "series-3": "#e9ebed",
     "none": "#1c2024",
     "hit-0": "#1c3346",
     "hit-1": "#22659b",

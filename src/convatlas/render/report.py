@@ -69,9 +69,9 @@ def _render(run: FinishedRun) -> str:
 
     with reading(run.folder / "run.json"):
         facts = {"name": run.run["name"], "version": run.run["versions"]["convatlas"]}
+    sections = _sections(run)
     with reading(run.folder):
         facts["summary"] = summary(run)
-    sections = _sections(run)
     drawn = any("figure" in each["view"] or each["view"].get("figures") for each in sections)
     try:
         return (

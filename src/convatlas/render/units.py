@@ -121,8 +121,10 @@ def seconds_text(seconds: float | None) -> str:
 
 def scientific(value: float | None) -> str:
     """Return a tiny difference with two digits: ``2.4e-07`` → ``"2.4 × 10⁻⁷"``."""
-    if value is None or not math.isfinite(value):
+    if value is None or math.isnan(value):
         return MISSING
+    if math.isinf(value):
+        return "infinite"
     if value == 0:
         return "0"
     mantissa, exponent = f"{value:.1e}".split("e")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from convatlas.errors import OptionError
+from convatlas.models.anatomy import ConvNet
+from convatlas.train.freeze import Frozen, freeze, set_training_mode, unfreeze
+
+
+def conv(i: int, o: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU(), nn.Dropout())
+
+
+def net() -> ConvNet:
+    head = nn.Sequential()
+    head.add_module("conv", conv(4, 4))
+    head.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    head.add_module("flatten", nn.Flatten())
+    head.add_module("dropout", nn.Dropout())
+    head.add_module("classifier", nn.Linear(4, 3))
+    stages = [conv(4, 4), conv(4, 4), conv(4, 4)]
+    return ConvNet(conv(1, 4), stages, head, channels=[4] * 3, strides=[1] * 3, in_channels=1)
+
+
+def train(model: nn.Module, frozen: Frozen, steps: int = 3) -> None:
+    learning = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    for _ in range(steps):
+        set_training_mode(model, frozen)
+        model(torch.randn(4, 1, 6, 6)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert learning
+
+
+@pytest.mark.parametrize(
+    ("until", "prefixes"),
+    [
+        ("stages.0", ("stem.",)),
+        ("stages.2", ("stem.", "stages.0.", "stages.1.")),
+        ("head", ("stem.", "stages.")),
+        ("classifier", ("stem.", "stages.", "head.conv.")),
+    ],
+)
+def test_parameters_and_statistics_before_the_part_stay_and_the_rest_moves(
+    until: str, prefixes: tuple[str, ...]
+) -> None:
+    torch.manual_seed(0)
+    model = net()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(model, freeze(model, until))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith(prefixes), name
+
+
+def test_the_frozen_part_is_deterministic_while_the_rest_drops_out() -> None:
+    model = net()
+    frozen = freeze(model, "classifier")
+    set_training_mode(model, frozen)
+    x = torch.randn(2, 1, 6, 6)
+    features = [model.head.conv(model.forward_features(x)[-1]) for _ in range(2)]
+    assert torch.equal(*features)
+    assert model.head.dropout.training
+    assert model.training
+
+
+def test_unfreezing_lets_everything_move_except_what_never_had_a_gradient() -> None:
+    torch.manual_seed(0)
+    model = net()
+    model.stem[0].bias.requires_grad_(False)
+    frozen = freeze(model, "head")
+    assert not any(p.requires_grad for p in model.stages.parameters())
+    unfreeze(frozen)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(model, Frozen())
+    moved = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert moved == before.keys() - {"stem.0.bias"}
+
+
+def test_none_freezes_nothing() -> None:
+    model = net()
+    assert freeze(model, None) == Frozen()
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_bad_input_is_told_in_one_line() -> None:
+    with pytest.raises(
+        OptionError, match=r"expected stages\.0, stages\.1, stages\.2, head, classif"
+    ):
+        freeze(net(), "stages.7")
+    with pytest.raises(OptionError, match="needs a ConvNet with stem, stages and head, got Linear"):
+        freeze(nn.Linear(2, 2), "head")
