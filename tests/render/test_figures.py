@@ -37,6 +37,7 @@ def test_curves_show_what_was_measured():
     (accuracy,) = curves["accuracy"].data
     assert list(accuracy.y) == [40, 75]
     assert curves["accuracy"].layout.yaxis.title.text == "Accuracy (%)"
+    assert curves["loss"].layout.xaxis.dtick == 1  # no half epochs on the axis
     assert train.line.dash != validation.line.dash  # not by colour alone
 
 

@@ -319,6 +319,13 @@ def test_names_are_text_and_never_markup(page, html):
     assert "a\\udcff.png" in page.text
 
 
+def test_data_for_scripts_cannot_end_the_script(page, html):
+    blocks = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
+    assert len(blocks) == 1 + 7  # the palettes and every figure
+    assert any("\\u003cbr>" in block for block in blocks)
+    assert all("<" not in block for block in blocks)
+
+
 def test_the_first_screen_answers_the_questions(page):
     for answer in (
         "cifar_resnet20 on digits & more",

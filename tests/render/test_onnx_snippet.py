@@ -41,7 +41,7 @@ def _write_echo(path, record, classes):
     onnx.save(model, path)
 
 
-@pytest.mark.parametrize("size", [(57, 31), (30, 80), (24, 24)], ids=str)
+@pytest.mark.parametrize("size", [(58, 31), (30, 81), (24, 24)], ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("mode", ["crop", "crop_padding", "stretch"])
 def test_the_snippet_prepares_images_as_training_does(

@@ -158,6 +158,11 @@ def _unary(x: Tensor, *_: Any, inplace: bool = False, **keywords: Any) -> Outcom
     return Outcome(x if inplace else _blank(x.shape, x), (x,))
 
 
+def _softmax(x: Tensor, *settings: Any, **keywords: Any) -> Outcome | None:
+    changes_dtype = any(isinstance(s, torch.dtype) for s in (*settings, *keywords.values()))
+    return None if changes_dtype else _unary(x, **keywords)
+
+
 def _prelu(x: Tensor, weight: Tensor) -> Outcome:
     return Outcome(_blank(x.shape, x), (x, weight))
 
@@ -304,7 +309,7 @@ def _reduction(x: Tensor, dim: Any = None, keepdim: bool = False, **others: Any)
 
 _UNARY = """
     relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh hardtanh hardswish hardsigmoid
-    softplus softsign logsigmoid softmax log_softmax exp sqrt rsqrt neg abs square erf log
+    softplus softsign logsigmoid exp sqrt rsqrt neg abs square erf log
     sin cos local_response_norm
 """
 
@@ -317,6 +322,7 @@ SHAPES: dict[str, Shape] = {
     "batch_norm": _batch_norm,
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm"), _normalised),
     **dict.fromkeys(_UNARY.split(), _unary),
+    **dict.fromkeys(("softmax", "log_softmax", "softmin"), _softmax),
     "prelu": _prelu,
     **dict.fromkeys(("dropout", "alpha_dropout", "feature_alpha_dropout"), _kept),
     **dict.fromkeys(("dropout1d", "dropout2d", "dropout3d", "feature_dropout"), _kept),

@@ -42,6 +42,11 @@ class Prepared:
     validation: SourceFacts
 
     @property
+    def name(self) -> str:
+        """What to call the data, without the part of them."""
+        return self.train.name.rpartition("/")[0] or self.train.name
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the logits."""
         return self.splits.train.classes

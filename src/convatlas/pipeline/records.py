@@ -65,7 +65,7 @@ def data_record(prepared: Prepared, images: Images) -> dict[str, Any]:
     """Return what the images are."""
     facts = prepared.train
     return {
-        "name": facts.name,
+        "name": prepared.name,
         "origin": prepared.splits.origin,
         "classes": list(prepared.classes),
         "counts": {

@@ -78,8 +78,7 @@ def run(settings: RunSettings, parent: Path, listener: Listener) -> Outcome:
     require_writable(parent / RUN_FILE)
     prepared = prepare(settings, listener.progress("reading the images"))
     choice = pick(settings, prepared)
-    source = prepared.train.name.split("/")[0]
-    folder = new_folder(parent, f"{source}-{choice.chosen.name}")
+    folder = new_folder(parent, f"{prepared.name}-{choice.chosen.name}")
     write_json(folder / CHOICE_FILE, choice_record(choice))
     return _carry_out(settings, prepared, choice, folder, listener)
 

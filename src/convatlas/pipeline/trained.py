@@ -19,8 +19,8 @@ from convatlas.models.weights import read_state
 
 __all__ = ["TrainedModel", "load_trained", "save_trained"]
 
-_RECORD = "model.json"
-_WEIGHTS = "model.safetensors"
+_RECORD = "trained.json"
+_WEIGHTS = "trained.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class TrainedModel:
 
 
 def save_trained(folder: Path, trained: TrainedModel) -> None:
-    """Write ``model.safetensors`` and ``model.json``.
+    """Write ``trained.safetensors`` and ``trained.json``.
 
     Raises:
         OutputError: The folder cannot be written.

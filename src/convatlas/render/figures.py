@@ -30,6 +30,7 @@ __all__ = [
 MOST_CLASSES_NAMED = 50
 """Figures with more classes than this leave names or numbers out."""
 
+_FEW_EPOCHS = 8  # so few that a tick between two of them would be half an epoch
 _TEXT_ROOM = 1.5  # length of the axis over the longest bar, for the number behind it
 _WORST = 0.3  # share of a class, mistaken for one other, from which the colour is at its deepest
 _CURVES = {
@@ -68,7 +69,7 @@ def learning_curves(
         if traces:
             figures[measure] = blank_figure(
                 traces,
-                xaxis=axis("Epoch", tickformat="d"),
+                xaxis=axis("Epoch", dtick=1 if len(epochs) <= _FEW_EPOCHS else None),
                 yaxis=axis(title, rangemode="tozero" if measure == "lr" else "normal"),
                 showlegend=len(series) > 1,
                 hovermode="x unified",
@@ -86,31 +87,15 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
         counts: Images; row = true class, column = predicted class.
         classes: Names in the order of rows and columns; counts are readable up to about 50.
     """
-    sums = [sum(row) for row in counts]
-    shares = [[n / (total or 1) for n in row] for row, total in zip(counts, sums, strict=True)]
-    names = [plain(name) for name in classes]
-    hover = [
-        [
-            f"{name} → {names[column]}<br>{plural(n, 'image')}, {percent(share)} of {name}"
-            for column, (n, share) in enumerate(zip(row, row_shares, strict=True))
-        ]
-        for name, row, row_shares in zip(names, counts, shares, strict=True)
-    ]
     size = 13 if len(classes) <= 12 else 10 if len(classes) <= 25 else 8
-    shown = len(classes) <= MOST_CLASSES_NAMED
     trace = {
+        **_matrix_cells(counts, [plain(name) for name in classes]),
         "type": "heatmap",
         "meta": "confusion",
-        "z": [
-            [share if row == column else -share for column, share in enumerate(row_shares)]
-            for row, row_shares in enumerate(shares)
-        ],
         "zmin": -1,
         "zmax": 1,
-        "text": [[f"{n}" if n and shown else "" for n in row] for row in counts],
         "texttemplate": "%{text}",
         "textfont": {"size": size, "color": LIGHT["text"]},
-        "hovertext": hover,
         "hoverinfo": "text",
         "colorscale": confusion_colours(LIGHT),
         "showscale": False,
@@ -193,6 +178,24 @@ def class_balance(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -
         showlegend=len(traces) > 1,
         height=95 + (26 * max(len(classes), 2) if few else 300),
     )
+
+
+def _matrix_cells(counts: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
+    """Return the share (negative for mistakes), the text and the hover text of every cell."""
+    shares, texts, hovers = [], [], []
+    shown = len(names) <= MOST_CLASSES_NAMED
+    for true, row in enumerate(counts):
+        parts = [images / (sum(row) or 1) for images in row]
+        shares.append([part if true == said else -part for said, part in enumerate(parts)])
+        texts.append([str(images) if images and shown else "" for images in row])
+        hovers.append(
+            [
+                f"{names[true]} → {name}<br>{plural(images, 'image')}, "
+                f"{percent(part)} of {names[true]}"
+                for name, images, part in zip(names, row, parts, strict=True)
+            ]
+        )
+    return {"z": shares, "text": texts, "hovertext": hovers}
 
 
 def _with_unit(value: int, measure: str) -> str:
