@@ -7,9 +7,7 @@ from convatlas.layers.attention import SqueezeExcite
 from convatlas.models.resnet import Bottleneck
 
 plain = analyze(create_model("resnet50"))
-squeezed = analyze(
-    create_model("resnet50", block=partial(Bottleneck, attention=SqueezeExcite))
-)
+squeezed = analyze(create_model("resnet50", block=partial(Bottleneck, attention=SqueezeExcite)))
 print(f"parameters {plain.params:,} → {squeezed.params:,}")
 print(f"MACs       {plain.macs:,} → {squeezed.macs:,} (+{squeezed.macs / plain.macs - 1:.2%})")
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 import typer
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from convatlas.cli.main import app
 from convatlas.models.catalogue import Entry, Family, list_entries
@@ -22,15 +22,12 @@ HEADER = "<!-- Written by tools/write_docs.py; edit that, not this. -->\n\n"
 
 def command_reference() -> str:
     """Return the help of every command."""
-    command = typer.main.get_command(app)
-    names = ["", *getattr(command, "commands", {})]
+    names = ["", *getattr(typer.main.get_command(app), "commands", {})]
     runner = CliRunner()
     parts = ["# Commands\n"]
     for name in names:
         arguments = [name, "--help"] if name else ["--help"]
-        result = runner.invoke(
-            command, arguments, prog_name="convatlas", terminal_width=80, env={"COLUMNS": "80"}
-        )
+        result = runner.invoke(app, arguments, prog_name="convatlas", terminal_width=80)
         title = f"convatlas {name}".strip()
         text = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
         parts.append(f"## {title}\n\n```text\n{text}\n```\n")

@@ -37,7 +37,7 @@ def _commands():
                     yield pytest.param(words[start + 1 :], id=f"{page.name}-{line[:40]}")
 
 
-@pytest.mark.parametrize("code", _blocks("python"))
+@pytest.mark.parametrize("code", list(_blocks("python")))
 def test_python_on_a_page_runs(code, tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
@@ -52,7 +52,7 @@ def test_an_example_runs(path, tmp_path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
 
 
-@pytest.mark.parametrize("words", _commands())
+@pytest.mark.parametrize("words", list(_commands()))
 def test_a_command_on_a_page_exists_with_its_flags(words):
     commands = typer.main.get_command(app).commands
     assert words[0] in commands

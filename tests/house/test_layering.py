@@ -12,7 +12,8 @@ import convatlas
 SOURCE = Path(convatlas.__file__).parent
 
 ROWS = [
-    {"errors", "files"},
+    {"errors"},
+    {"files"},
     {"layers", "data"},
     {"models"},
     {"analysis"},

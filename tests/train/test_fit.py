@@ -285,6 +285,15 @@ def test_the_model_ends_with_the_best_weights_in_evaluation_mode(tmp_path: Path)
     assert best.metadata["epochs_done"] == history.best.epoch
 
 
+def test_the_last_weights_are_kept_when_the_recipe_says_so(tmp_path: Path) -> None:
+    model = net()
+    recipe = Recipe(epochs=4, lr=0.3, ema_decay=0.5, keep="last")
+    history = fit(model, Sign(), Batches(), Held(), recipe, run=RunFolder(tmp_path))
+    averaged = RunFolder(tmp_path).load_last().tensors
+    assert all(torch.equal(averaged[f"ema.{k}"], v) for k, v in model.state_dict().items())
+    assert Sign().evaluate(model, Held()).headline == history.epochs[-1].headline
+
+
 def test_the_averaged_copy_is_what_gets_evaluated(tmp_path: Path) -> None:
     model, task = net(), Sign()
     recipe = Recipe(epochs=1, ema_decay=0.5)

@@ -18,7 +18,7 @@ from convatlas.analysis.isolation import lend, modules_of
 from convatlas.analysis.ledger import Ledger, uncounted_in
 from convatlas.analysis.operation import tensors_in
 from convatlas.analysis.report import CostReport
-from convatlas.analysis.trace import TraceError, Tracer
+from convatlas.analysis.trace import Trace, TraceError, listen
 from convatlas.analysis.windows import ShapeError
 from convatlas.errors import ConvAtlasError, InputSizeError, OptionError
 
@@ -36,7 +36,7 @@ def analyze(
     """Count what ``model`` costs for one input, in eval mode, without allocating activations.
 
     The model is left exactly as found, also when its forward raises: mode, hooks, gradients,
-    buffers and the random state. An operator without a formula is listed in ``uncounted``
+    buffers and the random state; meanwhile no other thread may use it. An operator without a formula is listed in ``uncounted``
     and makes the totals lower bounds.
 
     Args:
@@ -44,7 +44,8 @@ def analyze(
         input_size: Without the batch: one number for a square image (or a cube, or a length,
             by the model's first convolution), the spatial sizes (height, width), or the
             channels and the spatial sizes (channels, height, width), (channels, length). For
-            a model without convolutions: the whole shape of a sample.
+            a model without convolutions: the whole shape of a sample, such as (features,),
+            or what follows ``in_channels``.
         in_channels: Channels of the input; those of the first convolution when None.
         batch: Samples in the input; costs are those of the whole batch.
         inputs: The arguments of forward, when one image is not what it takes. Only their
@@ -68,9 +69,9 @@ def analyze(
     else:
         images = without_memory(inputs)
     buffers = [b for _, m in modules for b in m._buffers.values() if b is not None]
-    tracer = Tracer(FORMULAS, [*parameters, *buffers])
-    outputs = _run(model, modules, tracer, images)
-    return _report(tracer, {id(p): p for p in parameters}, images, outputs)
+    trace = Trace(FORMULAS, [*parameters, *buffers])
+    outputs = _run(model, modules, trace, images)
+    return _report(trace, {id(p): p for p in parameters}, images, outputs)
 
 
 def _eager(model: nn.Module) -> nn.Module:
@@ -101,27 +102,24 @@ def _refuse_unreadable(modules: Iterable[tuple[str, nn.Module]]) -> None:
 
 
 def _run(
-    model: nn.Module, modules: list[tuple[str, nn.Module]], tracer: Tracer, images: list[Tensor]
+    model: nn.Module, modules: list[tuple[str, nn.Module]], trace: Trace, images: list[Tensor]
 ) -> list[Tensor]:
     """Trace one forward and return the tensors among its outputs."""
-    tracer.introduce(images)
     try:
-        with lend(modules, tracer.framed), tracer:
+        with lend(modules, trace.framed), listen(trace):
             output = model(*images)
     except ConvAtlasError:
         raise
     except Exception as error:
-        raise _explained(error, model, tracer, images) from error
-    outputs = list(tensors_in((output,)))
-    tracer.claim(outputs)
-    return outputs
+        raise _explained(error, model, trace, images) from error
+    return list(tensors_in((output,)))
 
 
 def _explained(
-    error: Exception, model: nn.Module, tracer: Tracer, images: Sequence[Tensor]
+    error: Exception, model: nn.Module, trace: Trace, images: Sequence[Tensor]
 ) -> ConvAtlasError:
     """Say in one line where the forward failed and what to change."""
-    call = tracer.failed_in
+    call = trace.failed_in
     where = f"{call.path} ({call.module_type})" if call and call.path else "forward"
     shapes = ", ".join("×".join(map(str, image.shape)) for image in images)
     start = f"{type(model).__name__} cannot take a {shapes} input: {where} "
@@ -137,9 +135,9 @@ def _explained(
 
 
 def _report(
-    tracer: Tracer, parameters: dict[int, Tensor], images: list[Tensor], outputs: list[Tensor]
+    trace: Trace, parameters: dict[int, Tensor], images: list[Tensor], outputs: list[Tensor]
 ) -> CostReport:
-    layers = Ledger(parameters, tracer.originals, images).rows(tracer.operations)
+    layers = Ledger(parameters, trace.stand_ins.originals, images).rows(trace.operations)
     fields = (layer.receptive_field for layer in reversed(layers))
     return CostReport(
         layers=layers,

@@ -152,6 +152,8 @@ def _interpolation(op: Operation) -> Cost:
 
 
 def _reduction(op: Operation) -> Cost:
+    if len(op.inputs) > 1:  # the larger one of two tensors, element by element
+        return _per_output(1)(op)
     return Cost(0, op.inputs[0].numel() - op.outputs[0].numel())
 
 
@@ -175,7 +177,7 @@ FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed),
     "convolution": _aten_convolution,
     "linear": _linear,
-    **dict.fromkeys(("matmul", "bmm", "mm", "mv", "dot"), _matmul),
+    **dict.fromkeys(("matmul", "bmm", "mm", "mv", "dot", "vdot"), _matmul),
     **dict.fromkeys(("addmm", "baddbmm", "addmv"), _added_matmul),
     "scaled_dot_product_attention": _attention,
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm"), _normalisation(5)),
@@ -188,6 +190,10 @@ FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("var", "std", "var_mean", "std_mean", "logsumexp"), _per_input(4)),
     "interpolate": _interpolation,
 }
+for _kernel in ("flash_attention", "flash_attention_for_cpu", "efficient_attention"):
+    FORMULAS[f"_scaled_dot_product_{_kernel}"] = _attention
+for _kernel in ("cudnn_attention", "fused_attention_overrideable", "attention_math"):
+    FORMULAS[f"_scaled_dot_product_{_kernel}"] = _attention
 for _axes in ("1d", "2d", "3d"):
     FORMULAS[f"max_pool{_axes}"] = FORMULAS[f"max_pool{_axes}_with_indices"] = _max_pool
     FORMULAS[f"avg_pool{_axes}"] = _average_pool

@@ -87,11 +87,9 @@ class Ledger:
         """Pass the fields of an operation's inputs on to its outputs."""
         fields = self._fields
         sources = [(tensor, fields[id(tensor)]) for tensor in op.inputs if id(tensor) in fields]
-        if op.operator == "unseen":
-            field = lost("made by code that hides its operators")
-        elif not sources or op.operator in SHAPE_READERS:
+        if not sources or op.operator in SHAPE_READERS:
             return None
-        elif op.parts:
+        if op.parts:
             for part in op.parts:
                 self._follow(part)
             field = fields.get(id(op.outputs[0])) or lost(f"{op.operator} is not followed")

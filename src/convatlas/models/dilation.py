@@ -101,5 +101,5 @@ def _dilated_pool(pool: nn.MaxPool2d, stride: int, dilation: int) -> nn.Module:
     return nn.Sequential(nn.ConstantPad2d((0, missing, 0, missing), -math.inf), dilated)
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])

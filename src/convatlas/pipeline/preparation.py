@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -141,13 +142,17 @@ def load_images(
 
 
 def recipe_for(candidate: Candidate, settings: RunSettings, train_images: int) -> Recipe:
-    """Return the recipe that fits the start and the size of the images."""
+    """Return the recipe that fits the start and the size of the images.
+
+    It keeps the last epoch's weights, because the held-out images are what is reported on.
+    """
+    changes: dict[str, Any] = {"seed": settings.seed, "keep": "last"}
     if candidate.weights:
-        recipe = Recipe.finetune(seed=settings.seed)
+        recipe = Recipe.finetune(**changes)
     elif candidate.stem:
-        recipe = Recipe.small_images(seed=settings.seed)
+        recipe = Recipe.small_images(**changes)
     else:
-        recipe = _with_enough_steps(Recipe.from_scratch(seed=settings.seed), train_images)
+        recipe = _with_enough_steps(Recipe.from_scratch(**changes), train_images)
     return recipe if settings.epochs is None else _lasting(recipe, settings.epochs)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from convatlas.data.batches import EvalBatches, TrainBatches
 from convatlas.models.anatomy import ConvNet
@@ -17,6 +20,8 @@ from convatlas.train.recipe import Recipe
 from convatlas.train.reports import History, Observer
 
 __all__ = ["evaluate", "held_out", "train"]
+
+_ONE_THREAD_MACS = 1_000_000_000  # per batch, forward only
 
 
 def train(
@@ -42,18 +47,29 @@ def train(
         recipe.batch_size,
         recipe.seed,
     )
-    history = fit(
-        model,
-        Classification(label_smoothing=recipe.label_smoothing),
-        batches,
-        held_out(prepared, images, recipe.batch_size),
-        recipe,
-        run=run,
-        observers=observers,
-        resume=run.has_run(),
-        keep="last",
-    )
+    with _threads_for(candidate.cost.macs * recipe.batch_size):
+        history = fit(
+            model,
+            Classification(label_smoothing=recipe.label_smoothing),
+            batches,
+            held_out(prepared, images, recipe.batch_size),
+            recipe,
+            run=run,
+            observers=observers,
+            resume=run.has_run(),
+        )
     return model, history
+
+
+@contextmanager
+def _threads_for(macs: int) -> Iterator[None]:
+    """Use one thread where a batch is so little work that threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if macs < _ONE_THREAD_MACS else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def evaluate(model: ConvNet, prepared: Prepared, images: Images) -> Evaluation:

@@ -233,6 +233,8 @@ def _reason(shortlist: Sequence[Candidate], task: Task, *, asked: bool) -> str:
     best = shortlist[0]
     if asked:
         return f"{best.name} was asked for and meets the budget."
+    if len(shortlist) == 1:
+        return f"{best.name} is the only network for such images within the budget."
     rivals = f"of the {len(shortlist)} networks within the budget"
     if task.small and task.train_images < _FEW_SMALL_IMAGES:
         return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -36,7 +36,6 @@ def fit(
     run: RunFolder,
     observers: Sequence[Observer] = (),
     resume: bool = False,
-    keep: Literal["best", "last"] = "best",
 ) -> History:
     """Train ``model`` in place; afterwards it holds the kept weights, in evaluation mode.
 
@@ -50,8 +49,6 @@ def fit(
         observers: Who else listens, such as a progress bar.
         resume: Whether to go on from the run's last checkpoint. On one machine's CPU the
             outcome is bit for bit that of a run that was never stopped.
-        keep: Weights of the epoch with the best headline, or of the last one: a figure on the
-            same images that chose the best epoch would be flattered.
 
     Returns:
         One report per epoch, those before a resume included.
@@ -82,7 +79,7 @@ def fit(
                 _evaluate_epoch(state, task, eval_batches, run, audience, stop)
         except KeyboardInterrupt:
             raise _interrupted(state, run, audience) from None
-    state.load_weights(run.load_best() if keep == "best" else state.to_weights())
+    state.load_weights(run.load_best() if recipe.keep == "best" else state.to_weights())
     model.eval()
     return History(tuple(state.history))
 

@@ -13,16 +13,18 @@ from typing import Any, Literal, get_args
 
 from convatlas.errors import OptionError, nearest
 
-__all__ = ["OptimizerName", "Precision", "Recipe", "ScheduleName"]
+__all__ = ["Keep", "OptimizerName", "Precision", "Recipe", "ScheduleName"]
 
 OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["cosine", "plateau", "constant"]
 Precision = Literal["fp32", "bf16"]
+Keep = Literal["best", "last"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(OptimizerName),
     "schedule": get_args(ScheduleName),
     "precision": get_args(Precision),
+    "keep": get_args(Keep),
 }
 _WHOLE = ("epochs", "batch_size", "patience", "freeze_epochs", "seed")
 
@@ -87,6 +89,8 @@ class Recipe:
         seed: Decides dropout and drop path; the batches have the same one.
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast in training; evaluation is
             always fp32.
+        keep: Weights of the epoch with the ``"best"`` headline, or of the ``"last"`` one: a
+            figure on the images that chose the best epoch would be flattered.
     """
 
     epochs: int = 90
@@ -107,6 +111,7 @@ class Recipe:
     clip_norm: float = 0.0
     seed: int = 0
     precision: Precision = "fp32"
+    keep: Keep = "best"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
