@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from convatlas.analysis.cost import analyze
+from convatlas.models.registry import create_model
 
 
 def vgg16():
@@ -226,6 +227,23 @@ def test_stages_of_the_common_anatomy():
     stages = analyze(Anatomy(), 16).by_stage()
     assert [stage.name for stage in stages] == ["stem", "stages.0", "stages.1", "head"]
     assert [stage.params for stage in stages] == [112, 296, 584, 18]
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet18", "efficientnet_b0"])
+def test_the_strides_that_our_backbones_declare(name):
+    with torch.device("meta"):
+        model = create_model(name)
+    report = analyze(model)
+    strides = {}
+    for layer in report.layers:
+        if layer.receptive_field is not None:
+            strides[".".join(layer.name.split(".")[:2])] = layer.receptive_field.stride[0]
+    assert [strides[feature.name] for feature in model.feature_info] == [
+        feature.stride for feature in model.feature_info
+    ]
+    stages = [stage.name for stage in report.by_stage()]
+    assert stages[-1] == "head"
+    assert [stage for stage in stages if "." in stage] == [f.name for f in model.feature_info]
 
 
 def test_names_are_unique_and_types_tell_modules_from_functions():

@@ -86,6 +86,8 @@ def test_parameters_of_a_convolution(c_in, c_out, k):
         (lambda x: F.adaptive_avg_pool2d(x, 1), 288),
         (lambda x: x.mean((2, 3)), 288),
         (lambda x: x.sum(1), 288 - 72),
+        (lambda x: torch.max(x, x), 288),
+        (lambda x: x.max(1)[0], 288 - 72),
         (lambda x: x.amax(dim=(2, 3), keepdim=True), 288 - 8),
         (lambda x: F.layer_norm(x, (6,)), 5 * 288),
         (lambda x: F.group_norm(x, 2), 5 * 288),

@@ -69,8 +69,10 @@ def test_show_gives_the_published_totals():
 def test_predict_names_a_cat(tmp_path):
     Image.fromarray(photos.chelsea()).save(tmp_path / "cat.png")
     (result,) = json.loads(convatlas("predict", tmp_path / "cat.png", "--json").stdout)
-    assert {"tabby", "tiger cat", "Egyptian cat"} <= set(result["classes"])
-    assert result["probabilities"] == sorted(result["probabilities"], reverse=True)
+    classes = [row["class"] for row in result["predictions"]]
+    assert {"tabby", "tiger cat", "Egyptian cat"} <= set(classes)
+    probabilities = [row["probability"] for row in result["predictions"]]
+    assert probabilities == sorted(probabilities, reverse=True)
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def analyze(
     """Count what ``model`` costs for one input, in eval mode, without allocating activations.
 
     The model is left exactly as found, also when its forward raises: mode, hooks, gradients,
-    buffers and the random state; meanwhile no other thread may use it. An operator without a formula is listed in ``uncounted``
-    and makes the totals lower bounds.
+    buffers and the random state; no other thread may run it meanwhile. An operator without a
+    formula is listed in ``uncounted`` and makes the totals lower bounds.
 
     Args:
         model: Any module, on any device, of any dtype.

@@ -50,7 +50,7 @@ def verify(
     if not skip_bad:
         raise DataError(
             f"expected readable images, got {count} that are not ({shown}{more}): "
-            "remove them or pass skip_bad=True"
+            "remove them or pass --skip-bad (skip_bad=True)"
         )
     _log.warning("left out %s: %s%s", count, shown, more)
     readable = Subset(source, [index for index, text in enumerate(failures) if text is None])

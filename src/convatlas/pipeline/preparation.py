@@ -15,7 +15,6 @@ from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import ImageSource, Splits, open_source
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
 from convatlas.data.verify import verify
-from convatlas.errors import OptionError
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import create_model
 from convatlas.models.weights import pretrained_preprocessing
@@ -168,8 +167,6 @@ def _with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
 
 def _lasting(recipe: Recipe, epochs: int) -> Recipe:
     """Return the recipe for another number of epochs, its warm-up and freezing in proportion."""
-    if epochs < 1:
-        raise OptionError(f"epochs must be 1 or more, got {epochs}")
     share = min(1.0, epochs / recipe.epochs)
     return replace(
         recipe,

