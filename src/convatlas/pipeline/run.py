@@ -5,6 +5,7 @@ Every stage leaves its files in the run folder, so that a stopped run goes on wh
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,7 +81,7 @@ def run(settings: RunSettings, parent: Path, listener: Listener) -> Outcome:
     choice = pick(settings, prepared)
     folder = new_folder(parent, f"{prepared.name}-{choice.chosen.name}")
     write_json(folder / CHOICE_FILE, choice_record(choice))
-    return _carry_out(settings, prepared, choice, folder, listener)
+    return _guided(settings, prepared, choice, folder, listener)
 
 
 def resume(folder: Path, listener: Listener) -> Outcome:
@@ -95,7 +96,18 @@ def resume(folder: Path, listener: Listener) -> Outcome:
     choice = pick(settings, prepared)
     if choice.chosen.name != name:  # a latency measured anew may prefer another network
         choice = pick(replace(settings, model=name), prepared)
-    return _carry_out(settings, prepared, choice, folder, listener)
+    return _guided(settings, prepared, choice, folder, listener)
+
+
+def _guided(
+    settings: RunSettings, prepared: Prepared, choice: Choice, folder: Path, listener: Listener
+) -> Outcome:
+    """Carry the run out; after Ctrl-C, say how to go on."""
+    try:
+        return _carry_out(settings, prepared, choice, folder, listener)
+    except KeyboardInterrupt:
+        listener.say(f"stopped; go on with: convatlas run --resume {shlex.quote(str(folder))}")
+        raise
 
 
 def _carry_out(

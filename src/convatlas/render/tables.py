@@ -6,6 +6,7 @@ Formats what others computed; rich is imported when the first table is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convatlas.render.columns import Column, fitted_table, printable, terminal_width
@@ -89,7 +90,7 @@ def predictions_table(prediction: Prediction, width: int | None = None) -> Table
         Column("class", [printable(name) for name in prediction.classes]),
         Column("probability", [percent(p) for p in prediction.probabilities], is_number=True),
     ]
-    title = f"{printable(prediction.path.name)} · {printable(prediction.model)}"
+    title = f"{printable(Path(prediction.path).name)} · {printable(prediction.model)}"
     return fitted_table(columns, width or terminal_width(), title=title)
 
 
