@@ -25,18 +25,24 @@ from oracles.fill import filled_state, image_batch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "oracles"
 
-# Names that differ; timm's tf_ nets have TensorFlow's padding, as EfficientNet-Lite was trained.
-OURS = {"mobilenet_v2": "mobilenetv2_100"}
-COMPARED = {
-    (source, foreign): OURS.get(foreign, foreign.removeprefix("tf_"))
-    for source, _, foreign in (
-        path.stem.partition("_")
-        for path in sorted(FIXTURES.glob("*.json"))
-        if path.stem.startswith(("torchvision_", "timm_"))
-    )
-    if OURS.get(foreign, foreign.removeprefix("tf_")) in list_models()
-    # timm's plain efficientnet_b0 and resnet50 are the same nets as torchvision's.
+# Names that differ. Of timm's tf_ nets, padded as TensorFlow does, ours are the Lite ones.
+OURS = {
+    "mobilenet_v2": "mobilenetv2_100",
+    **{f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}" for i in range(5)},
 }
+
+
+def _compared():
+    """Return (source, foreign name) → our name for every fixture of a network that we build."""
+    names = set(list_models())
+    for path in sorted(FIXTURES.glob("*.json")):
+        source, _, foreign = path.stem.partition("_")
+        ours = OURS.get(foreign, foreign)
+        if source in ("torchvision", "timm") and ours in names:
+            yield (source, foreign), ours
+
+
+COMPARED = dict(_compared())
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def choose(
     """
     entries = [find_entry(name)] if name else list_entries()
     fitting, unfit = _fitting([_candidate(e, task, pretrained) for e in entries], task, name)
-    if name or task.small:
+    if name or task.small or any(candidate.weights for candidate in fitting):
         fitting = [replace(candidate, cost=_cost(candidate, task)) for candidate in fitting]
     if timer is not None and budget.max_latency_ms is not None:
         fitting = [_timed(candidate, budget, timer) for candidate in fitting]
