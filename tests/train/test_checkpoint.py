@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from convatlas.errors import CheckpointError, OutputError
-from convatlas.train.checkpoint import Checkpoint, RunFolder, write_atomically
+from convatlas.files import write_text
+from convatlas.train.checkpoint import Checkpoint, RunFolder
 
 
 def checkpoint(number: int) -> Checkpoint:
@@ -142,13 +143,13 @@ def test_a_write_that_fails_leaves_the_old_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.txt"
-    write_atomically(path, "old")
+    write_text(path, "old")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        write_atomically(path, "new")
+        write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

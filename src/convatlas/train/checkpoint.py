@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from convatlas.errors import CheckpointError, OutputError
+from convatlas.errors import CheckpointError
+from convatlas.files import replace_file, stage_file
 
-__all__ = ["Checkpoint", "RunFolder", "write_atomically"]
+__all__ = ["Checkpoint", "RunFolder"]
 
 _FORMAT = 1
 _HASH = "tensors_sha256"
@@ -123,57 +123,23 @@ class RunFolder:
         return self.path / f"{name}.safetensors", self.path / f"{name}.json"
 
     def _stage(self, name: str, checkpoint: Checkpoint) -> tuple[Path, Path]:
-        tensors, metadata = (_staged(file) for file in self._pair(name))
+        tensors, metadata = self._pair(name)
         # Contiguous copies: safetensors takes no other memory format and no shared storage.
         plain = {
             key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for key, value in checkpoint.tensors.items()
         }
         content = save(plain)
-        _write(tensors, lambda file: file.write_bytes(content))
+        staged = stage_file(tensors, lambda file: file.write_bytes(content))
         digest = hashlib.sha256(content).hexdigest()
         document = {"format": _FORMAT, **checkpoint.metadata, _HASH: digest}
         text = json.dumps(document, indent=1, ensure_ascii=False)
-        _write(metadata, lambda file: file.write_text(text, encoding="utf-8"))
-        return tensors, metadata
+        return staged, stage_file(metadata, lambda file: file.write_text(text, encoding="utf-8"))
 
     def _publish(self, staged: tuple[Path, Path], name: str) -> None:
         for source, target in zip(staged, self._pair(name), strict=True):
             if source.exists():
-                _replace(source, target)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that ``path`` holds either all of it or what it held before.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    _write(_staged(path), lambda file: file.write_text(text, encoding="utf-8"))
-    _replace(_staged(path), path)
-
-
-def _staged(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
-
-
-def _write(path: Path, fill: Callable[[Path], object]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fill(path)
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    except OSError as error:
-        with suppress(OSError):
-            path.unlink()
-        raise OutputError(f"cannot write {path.parent}: {_reason(error)}") from error
-
-
-def _replace(source: Path, target: Path) -> None:
-    try:
-        os.replace(source, target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+                replace_file(source, target)
 
 
 def _read(tensors: Path, metadata: Path) -> Checkpoint:

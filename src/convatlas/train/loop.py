@@ -7,7 +7,7 @@ The loop knows neither what a task measures nor where batches come from.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -162,6 +162,6 @@ def _check(accelerator: Accelerator, steps: int, run: RunFolder, resume: bool) -
         )
 
 
-def _kept_random_state(device: torch.device) -> Any:
+def _kept_random_state(device: torch.device) -> AbstractContextManager[None]:
     devices = range(torch.cuda.device_count()) if device.type == "cuda" else ()
     return torch.random.fork_rng(devices)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from convatlas.errors import MissingExtraError, OutputError
-from convatlas.train.checkpoint import write_atomically
+from convatlas.files import write_text
 from convatlas.train.reports import EpochReport, Plan, StepReport
 
 __all__ = ["MetricsFile", "TensorBoard"]
@@ -37,7 +37,7 @@ class MetricsFile:
     def start(self, plan: Plan) -> None:
         """Open the file behind the lines that still hold."""
         try:
-            write_atomically(self._path, "".join(_lines_before(self._path, plan)))
+            write_text(self._path, "".join(_lines_before(self._path, plan)))
             self._file = self._path.open("a", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
