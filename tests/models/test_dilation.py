@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from convatlas.errors import OptionError
 from convatlas.models.registry import create_model
 
 # Symmetric padding everywhere: the dense map holds the sparse one from its first pixel on.
@@ -51,6 +52,20 @@ def test_unpadded_poolings_agree_away_from_the_far_border():
     torch.testing.assert_close(
         dense[..., ::step, ::step][..., :4, :4], sparse[..., :4, :4], rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("name", ["googlenet", "xception"])
+def test_padded_poolings_can_be_dilated(name):
+    model = create_model(name, num_classes=3, output_stride=8).eval()
+    with torch.no_grad():
+        shape = model.forward_features(torch.randn(1, 3, 320, 320))[-1].shape
+    assert abs(shape[-1] - 40) <= 1
+
+
+@pytest.mark.parametrize("name", ["inception_resnet_v2", "shufflenet_v1_x1_0_g3"])
+def test_a_net_that_cannot_be_dilated_says_so(name):
+    with torch.device("meta"), pytest.raises(OptionError, match="use output_stride=32"):
+        create_model(name, output_stride=16)
 
 
 def test_parameters_keep_their_names_and_values():

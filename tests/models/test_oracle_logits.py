@@ -27,9 +27,22 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "oracles"
 
 # Names that differ. Of timm's tf_ nets, padded as TensorFlow does, ours are the Lite ones.
 OURS = {
+    "legacy_xception": "xception",
+    "efficientnet_v2_l": "efficientnetv2_l",
+    "efficientnet_v2_m": "efficientnetv2_m",
+    "efficientnet_v2_s": "efficientnetv2_s",
+    "mobilenet_v3_large": "mobilenetv3_large",
+    "mobilenet_v3_small": "mobilenetv3_small",
+    "mnasnet1_3": "mnasnet_130",
+    "mnasnet1_0": "mnasnet_100",
+    "mnasnet0_75": "mnasnet_075",
+    "mnasnet0_5": "mnasnet_050",
     "mobilenet_v2": "mobilenetv2_100",
     **{f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}" for i in range(5)},
 }
+
+# Checkpoints without a part that our network has.
+OPTIONS = {("timm", "inception_v3"): {"auxiliary": False}}
 
 
 def _compared():
@@ -50,7 +63,7 @@ COMPARED = dict(_compared())
 )
 def test_logits_equal_the_reference(key, name):
     fixture = json.loads((FIXTURES / "_".join([key[0], f"{key[1]}.json"])).read_text())
-    model = create_model(name).eval()
+    model = create_model(name, **OPTIONS.get(key, {})).eval()
     own = model.state_dict()
     foreign = {k: torch.from_numpy(v) for k, v in filled_state(fixture["state"]).items()}
     model.load_state_dict({**own, **align(foreign, own)})
@@ -86,9 +99,21 @@ def test_the_families_are_compared():
         "alexnet",
         *(f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")),
         *(f"resnet{n}" for n in (18, 34, 50, 101, 152)),
+        *(f"resnext{n}" for n in ("50_32x4d", "101_32x4d", "101_32x8d", "101_64x4d")),
+        *(f"wide_resnet{n}_2" for n in (50, 101)),
+        *(f"seresne{n}" for n in ("t50", "t101", "t152", "xt50_32x4d", "xt101_32x4d")),
+        *(f"regnet_{k}_{n}gf" for k in "xy" for n in ("1_6", "3_2", "8", "16", "32")),
+        *(f"densenet{n}" for n in (121, 161, 169, 201)),
+        *(f"convnext_{n}" for n in ("tiny", "small", "base", "large", "xlarge")),
         *(f"mobilenetv2_{n}" for n in ("050", "100", "140")),
         *(f"efficientnet_b{n}" for n in range(8)),
-        *(f"efficientnet_lite{n}" for n in range(3)),
+        *(f"efficientnet_lite{n}" for n in range(5)),
+        *(f"efficientnetv2_{size}" for size in "sml"),
+        *(f"mnasnet_{n}" for n in ("050", "075", "100", "130", "140")),
+        *(f"mobilenetv1_{n}" for n in ("100", "125")),
+        *(f"mobilenetv3_{size}" for size in ("small", "large")),
+        *(f"shufflenet_v2_{scale}" for scale in ("x0_5", "x1_0", "x1_5", "x2_0")),
+        *(f"squeezenet1_{n}" for n in range(2)),
     }
 
 

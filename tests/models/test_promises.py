@@ -22,9 +22,27 @@ KINDS = [
     "plain18",
     "cifar_resnet20",
     "cifar_plain20",
+    "resnext50_32x4d",
+    "seresnet50",
+    "regnet_x_200mf",
+    "regnet_y_200mf",
+    "cifar_densenet_bc_100_12",
+    "densenet121",
+    "convnext_tiny",
+    "squeezenet1_1",
     "mobilenetv2_035",
     "efficientnet_b0",
     "efficientnet_lite0",
+    "efficientnetv2_s",
+    "mobilenetv1_025",
+    "shufflenet_v1_x0_5_g3",
+    "shufflenet_v2_x0_5",
+    "googlenet",
+    "inception_v3",
+    "nin_cifar10",
+    "xception",
+    "mobilenetv3_small",
+    "mnasnet_050",
 ]
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in list_models() if name not in KINDS]
 every_model = pytest.mark.parametrize("name", list_models())
@@ -96,7 +114,10 @@ def test_classes_channels_and_dropout_are_options(name):
 
 
 def _classifier_inputs(name):
-    return _meta(name).head.classifier.in_features
+    classifier = _meta(name).head.classifier
+    return (
+        classifier.in_features if isinstance(classifier, nn.Linear) else classifier[0].in_channels
+    )
 
 
 @every_model
@@ -113,7 +134,9 @@ def test_gradients_reach_every_parameter(name):
     for module in model.modules():
         if hasattr(module, "probability"):
             module.probability = 0.0
-    model(_input(model, batch=4)).square().sum().backward()
+    everything = getattr(model, "forward_with_auxiliary", lambda images: (model(images), ()))
+    logits, auxiliary = everything(_input(model, batch=4))
+    sum(output.square().sum() for output in (logits, *auxiliary)).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
 

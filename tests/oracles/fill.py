@@ -23,8 +23,8 @@ LEVELS = 1 << 16
 SMALL = (-0.05, 0.05)
 """Range of biases and running means: seen in the logits, never the greater part of them."""
 
-GATE = re.compile(r"\b(se|se_module|block\.\d)\.(fc1|fc2|conv_reduce|conv_expand)\.weight$")
-"""The weights of a squeeze-and-excitation: large, for averaged pixels are small."""
+MOBILE_GATE = re.compile(r"\b(block\.\d\.fc[12]|se\.conv_(reduce|expand))\.weight$")
+"""Weights of a mobile network's squeeze-and-excitation: large, for its activations are small."""
 
 GATE_BIAS = re.compile(r"\b(se|se_module|block\.\d)\.(fc2|conv_expand)\.bias$")
 """The bias under the sigmoid of a squeeze-and-excitation: high, so that the gates stay open."""
@@ -32,6 +32,9 @@ GATE_BIAS = re.compile(r"\b(se|se_module|block\.\d)\.(fc2|conv_expand)\.bias$")
 RESIDUAL_BLOCK = re.compile(r"^features\.\d+\.[1-9]\d*\.block\.")
 RESIDUAL_END = re.compile(r"^blocks\.\d+\.[1-9]\d*\.bn3\.")
 """Norms in a block with a shortcut: their gain is low, or fifty blocks would add up to 1e8."""
+
+RESIDUAL_WIDENING = re.compile(r"^blocks\.\d+\.[1-9]\d*\.conv_exp\.")
+"""The widening convolution of a fused block with a shortcut: low for the same reason."""
 
 PLAIN = re.compile(r"branch|^features\.\d+\.(0\.)?block\.|^blocks\.\d+\.0\.bn")
 """Norms in a chain without a shortcut: their gain is about 1, or the image would fade away."""
@@ -44,9 +47,9 @@ def fill(key: str, shape: tuple[int, ...]) -> FloatArray:
     the place that the key names decide the range:
 
     ============================  =====================================================
-    weight of two axes or more    ±√(6 / fan-in), He's variance; a 1×1 convolution that
-                                  widens fourfold (it ends a bottleneck) half of that,
-                                  a gate's weight twice that
+    weight of two axes or more    ±√(6 / fan-in), He's variance; twice that in a mobile gate;
+                                  half of it where a 1×1 convolution widens fourfold
+                                  (it ends a bottleneck) or a fused block widens
     weight of one axis (norm)     0.5 … 1.0; 0.7 … 1.1 where there is no shortcut;
                                   0.35 … 0.75 or 0.2 … 0.4 at the end of a shortcut
     bias, running_mean            −0.05 … 0.05; 1 … 3 for the bias of a gate
@@ -93,9 +96,9 @@ def _norm_range(key: str) -> tuple[float, float]:
 
 def _he_range(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
     bound = math.sqrt(6 / math.prod(shape[1:]))
-    if GATE.search(key):
+    if MOBILE_GATE.search(key):
         bound *= 2
-    elif shape[2:] == (1, 1) and shape[0] == 4 * shape[1]:
+    elif RESIDUAL_WIDENING.search(key) or (shape[2:] == (1, 1) and shape[0] == 4 * shape[1]):
         bound /= 2
     return (-bound, bound)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["efficientnet_depth", "mobilenet_width"]
+__all__ = ["efficientnet_depth", "mobilenet_width", "nearest_multiple"]
 
 
 def mobilenet_width(width: float, divisor: int = 8) -> int:
@@ -20,3 +20,11 @@ def mobilenet_width(width: float, divisor: int = 8) -> int:
 def efficientnet_depth(layers: int, multiplier: float) -> int:
     """Round the scaled number of layers up (EfficientNet, section 3.3)."""
     return math.ceil(layers * multiplier)
+
+
+def nearest_multiple(width: float, divisor: int) -> int:
+    """Round to the nearest multiple of ``divisor``, halves to the even one.
+
+    Source: RegNet, arXiv 2003.13678, section 3.3, and its reference implementation (pycls).
+    """
+    return round(width / divisor) * divisor

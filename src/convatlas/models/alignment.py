@@ -15,6 +15,8 @@ from convatlas.errors import WeightsError
 __all__ = ["align"]
 
 _COUNTER = "num_batches_tracked"
+# Other words for ours. A layer scale may be stored without its two axes of length 1.
+_SYNONYMS = {"gamma": "layer_scale"}
 
 
 def align(foreign: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -41,6 +43,8 @@ def align(foreign: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str
         theirs = {name: theirs[name] for name in mine}
     aligned: dict[str, Tensor] = {}
     for (their_name, value), (name, target) in zip(theirs.items(), mine.items(), strict=True):
+        if _last(name) == "layer_scale" and value.shape == target.shape[:1]:
+            value = value.reshape(target.shape)
         if _last(their_name) != _last(name) or value.shape != target.shape:
             raise WeightsError(
                 f"expected {name} of shape {tuple(target.shape)}, got {their_name} of shape "
@@ -51,4 +55,5 @@ def align(foreign: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str
 
 
 def _last(name: str) -> str:
-    return name.rpartition(".")[2]
+    word = name.rpartition(".")[2]
+    return _SYNONYMS.get(word, word)

@@ -41,6 +41,13 @@ def limit_output_stride(model: ConvNet, output_stride: int) -> ConvNet:
         return model
     for name, stride_in in _observed_strides(model):
         _dilate(model, name, stride_in, output_stride)
+    try:
+        _probe(model)
+    except RuntimeError as error:
+        raise OptionError(
+            f"output_stride={output_stride} does not fit this network, whose branches lose "
+            "different borders when dilated: use output_stride=32"
+        ) from error
     model.feature_info = tuple(
         replace(feature, stride=min(feature.stride, output_stride))
         for feature in model.feature_info
@@ -59,15 +66,20 @@ def _observed_strides(model: ConvNet) -> list[tuple[str, int]]:
         seen[names[module]] = 2 ** round(math.log2(_PROBE_SIZE / args[0].shape[-1]))
 
     hooks = [module.register_forward_pre_hook(note) for module in names]
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    meta = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
-    image = torch.empty(2, model.in_channels, _PROBE_SIZE, _PROBE_SIZE, device="meta")
     try:
-        functional_call(model, meta, (image,))
+        _probe(model)
     finally:
         for hook in hooks:
             hook.remove()
     return list(seen.items())
+
+
+def _probe(model: ConvNet) -> None:
+    """Run the model on meta images, which costs no memory and touches no buffer."""
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    meta = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
+    image = torch.empty(2, model.in_channels, _PROBE_SIZE, _PROBE_SIZE, device="meta")
+    functional_call(model, meta, (image,))
 
 
 def _dilate(model: ConvNet, name: str, stride_in: int, output_stride: int) -> None:
@@ -93,12 +105,13 @@ def _dilate(model: ConvNet, name: str, stride_in: int, output_stride: int) -> No
 
 def _dilated_pool(pool: nn.MaxPool2d, stride: int, dilation: int) -> nn.Module:
     """Return a dilated pooling that keeps the map's size, padding what an unpadded one loses."""
-    kernel, padding = _pair(pool.kernel_size)[0], _pair(pool.padding)[0]
-    dilated = nn.MaxPool2d(kernel, stride, padding * dilation, dilation, ceil_mode=pool.ceil_mode)
-    missing = (kernel - 1) * dilation - 2 * padding * dilation
-    if missing <= 0:
-        return dilated
-    return nn.Sequential(nn.ConstantPad2d((0, missing, 0, missing), -math.inf), dilated)
+    kernel, before = _pair(pool.kernel_size)[0], _pair(pool.padding)[0] * dilation
+    after = max(before, (kernel - 1) * dilation - before)
+    if before == after and before <= kernel // 2:
+        return nn.MaxPool2d(kernel, stride, before, dilation, ceil_mode=pool.ceil_mode)
+    # torch pads a pooling by no more than half its kernel, and both sides alike.
+    pad = nn.ConstantPad2d((before, after, before, after), -math.inf)
+    return nn.Sequential(pad, nn.MaxPool2d(kernel, stride, 0, dilation, ceil_mode=pool.ceil_mode))
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:

@@ -14,54 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 from convatlas.layers.attention import SqueezeExcite
 from convatlas.layers.conv import ConvNormAct, SameConv2d, named
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
-from convatlas.layers.residual import DropPath
+from convatlas.layers.inverted_residual import ConvBrick, InvertedResidual
 from convatlas.layers.rounding import efficientnet_depth, mobilenet_width
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
 
-__all__ = ["MBConv", "efficientnet"]
+__all__ = ["efficientnet"]
 
 _DROP_PATH = 0.2
-ConvBrick = Callable[..., ConvNormAct]
-
-
-class MBConv(nn.Module):
-    """``x + f(x)``, f = 1×1 expand → k×k depthwise → squeeze-excite → 1×1 linear.
-
-    The sum is there only where the shape stays; an expansion of 1 has no first 1×1.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        *,
-        kernel_size: int,
-        expansion: int,
-        conv: ConvBrick,
-        attention: Callable[[int, int], nn.Module] | None,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        width = in_channels * expansion
-        self.expand = conv(in_channels, width) if expansion > 1 else nn.Identity()
-        self.depthwise = conv(width, width, kernel_size, stride, groups=width)
-        self.attention = attention(width, max(1, in_channels // 4)) if attention else nn.Identity()
-        self.project = conv(width, out_channels, act=None)
-        self.residual = stride == 1 and in_channels == out_channels
-        self.drop_path = DropPath(drop_path) if self.residual else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
-        y = self.project(self.attention(self.depthwise(self.expand(x))))
-        return x + self.drop_path(y) if self.residual else y
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +48,12 @@ class Variant:
         if self.lite:
             return partial(ConvNormAct, conv=SameConv2d, norm=norm, act=nn.ReLU6)
         return partial(ConvNormAct, norm=norm, act=nn.SiLU)
+
+    def attention(self, in_channels: int) -> Callable[[int], nn.Module] | None:
+        """Return what makes the attention of a block; its ratio counts from the block's input."""
+        if self.lite:
+            return None
+        return partial(SqueezeExcite, reduced=max(1, in_channels // 4), act=nn.SiLU)
 
     def channels(self, base: int) -> int:
         """Return ``base`` channels scaled."""
@@ -116,13 +88,14 @@ VARIANTS = {
     "efficientnet_lite0": Variant(1.0, 1.0, 0.2, norm_eps=1e-3, lite=True),
     "efficientnet_lite1": Variant(1.0, 1.1, 0.2, norm_eps=1e-3, lite=True),
     "efficientnet_lite2": Variant(1.1, 1.2, 0.3, norm_eps=1e-3, lite=True),
+    "efficientnet_lite3": Variant(1.2, 1.4, 0.3, norm_eps=1e-3, lite=True),
+    "efficientnet_lite4": Variant(1.4, 1.8, 0.3, norm_eps=1e-3, lite=True),
 }
 
 
 def _stages(variant: Variant, in_channels: int) -> tuple[list[nn.Module], list[int]]:
     last = len(_ROWS) - 1
     depths = [variant.layers(row[2], first_or_last=i in (0, last)) for i, row in enumerate(_ROWS)]
-    attention = None if variant.lite else partial(SqueezeExcite, act=nn.SiLU)
     stages: list[nn.Module] = []
     widths: list[int] = []
     built = 0
@@ -130,15 +103,16 @@ def _stages(variant: Variant, in_channels: int) -> tuple[list[nn.Module], list[i
         out_channels = variant.channels(base)
         blocks = []
         for i in range(depth):
+            block_in = out_channels if i else in_channels
             blocks.append(
-                MBConv(
-                    out_channels if i else in_channels,
+                InvertedResidual(
+                    block_in,
                     out_channels,
                     1 if i else stride,
+                    width=expansion * block_in,
                     kernel_size=kernel_size,
-                    expansion=expansion,
                     conv=variant.conv,
-                    attention=attention,
+                    attention=variant.attention(block_in),
                     drop_path=_DROP_PATH * built / sum(depths),
                 )
             )

@@ -11,38 +11,19 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 from convatlas.layers.conv import ConvNormAct, named
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
+from convatlas.layers.inverted_residual import InvertedResidual
 from convatlas.layers.rounding import mobilenet_width
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
 
-__all__ = ["InvertedResidual", "mobilenetv2"]
+__all__ = ["mobilenetv2"]
 
 _conv = partial(ConvNormAct, act=nn.ReLU6)
-
-
-class InvertedResidual(nn.Module):
-    """``x + f(x)``, f = 1×1 expand → 3×3 depthwise → 1×1 linear (figure 4d).
-
-    The sum is there only where the shape stays; an expansion of 1 has no first 1×1.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        width = in_channels * expansion
-        self.expand = _conv(in_channels, width) if expansion > 1 else nn.Identity()
-        self.depthwise = _conv(width, width, 3, stride, groups=width)
-        self.project = ConvNormAct(width, out_channels, act=None)
-        self.residual = stride == 1 and in_channels == out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
-        y = self.project(self.depthwise(self.expand(x)))
-        return x + y if self.residual else y
 
 
 # (expansion t, channels c, blocks n, stride s): table 2
@@ -76,13 +57,20 @@ def mobilenetv2(width: float, common: Common) -> ConvNet:
     stages, widths = [], []
     for expansion, base, depth, stride in _ROWS:
         out_channels = mobilenet_width(base * width)
-        blocks = [InvertedResidual(channels, out_channels, stride, expansion)]
-        blocks += [
-            InvertedResidual(out_channels, out_channels, 1, expansion) for _ in range(depth - 1)
-        ]
+        blocks = []
+        for i in range(depth):
+            blocks.append(
+                InvertedResidual(
+                    channels,
+                    out_channels,
+                    1 if i else stride,
+                    width=expansion * channels,
+                    conv=_conv,
+                )
+            )
+            channels = out_channels
         stages.append(nn.Sequential(*blocks))
         widths.append(out_channels)
-        channels = out_channels
     last = mobilenet_width(1280 * max(1.0, width))
     head = named(
         conv=_conv(channels, last),

@@ -23,7 +23,7 @@ from convatlas.layers.init import he_normal
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
 
-__all__ = ["BasicBlock", "Bottleneck", "PlainBlock", "resnet"]
+__all__ = ["BasicBlock", "Bottleneck", "PlainBlock", "Variant", "bottlenecks", "resnet"]
 
 Part = Callable[[int], nn.Module]
 Shortcut = Callable[[int, int, int], nn.Module]
@@ -86,7 +86,18 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """``relu(x + f(x))``, f = 1×1 → 3×3 → 1×1 (figure 5, right)."""
+    """``relu(x + f(x))``, f = 1×1 → 3×3 → 1×1 (figure 5, right).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride of the block.
+        width_ratio: Channels of the 3×3 per output channel.
+        groups: Number of channel groups of the 3×3.
+        shortcut: Makes the shortcut.
+        attention: Makes what scales f's output, or None for nothing.
+        stride_in: The convolution that has the stride, ``"3x3"`` or the paper's ``"1x1"``.
+    """
 
     def __init__(
         self,
@@ -94,15 +105,17 @@ class Bottleneck(nn.Module):
         out_channels: int,
         stride: int,
         *,
+        width_ratio: float = 0.25,
+        groups: int = 1,
         shortcut: Shortcut = projection,
         attention: Part | None = None,
         stride_in: str = "3x3",
     ) -> None:
         super().__init__()
-        width = out_channels // 4
+        width = round(out_channels * width_ratio)
         first, second = (1, stride) if stride_in == "3x3" else (stride, 1)
         self.conv1 = ConvNormAct(in_channels, width, 1, first)
-        self.conv2 = ConvNormAct(width, width, 3, second)
+        self.conv2 = ConvNormAct(width, width, 3, second, groups)
         self.conv3 = ConvNormAct(width, out_channels, 1, act=None)
         self.attention = attention(out_channels) if attention else nn.Identity()
         self.shortcut = shortcut(in_channels, out_channels, stride)
@@ -155,14 +168,20 @@ def _cifar(layers: int, block: Callable[..., nn.Module]) -> Variant:
     return Variant(block, ((layers - 2) // 6,) * 3, _CIFAR, stem_channels=16, cifar=True)
 
 
+def bottlenecks(layers: int, block: Callable[..., nn.Module] = Bottleneck) -> Variant:
+    """Return the ImageNet net of ``layers`` = 50, 101 or 152, built of another bottleneck."""
+    depths = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+    return Variant(block, depths[layers], _BOTTLENECK)
+
+
 _padded = partial(BasicBlock, shortcut=PaddedShortcut)
 
 VARIANTS = {
     "resnet18": Variant(BasicBlock, (2, 2, 2, 2), _BASIC),
     "resnet34": Variant(BasicBlock, (3, 4, 6, 3), _BASIC),
-    "resnet50": Variant(Bottleneck, (3, 4, 6, 3), _BOTTLENECK),
-    "resnet101": Variant(Bottleneck, (3, 4, 23, 3), _BOTTLENECK),
-    "resnet152": Variant(Bottleneck, (3, 8, 36, 3), _BOTTLENECK),
+    "resnet50": bottlenecks(50),
+    "resnet101": bottlenecks(101),
+    "resnet152": bottlenecks(152),
     "plain18": Variant(PlainBlock, (2, 2, 2, 2), _BASIC),
     "plain34": Variant(PlainBlock, (3, 4, 6, 3), _BASIC),
     "cifar_resnet20": _cifar(20, _padded),

@@ -55,7 +55,8 @@ _PREPROCESSING = {
 def load_weights(model: ConvNet, name: str, weights: str | Path) -> ConvNet:
     """Fill ``model`` with pretrained weights, strictly, and return it.
 
-    A classifier for another number of classes stays as it was initialised, and the log says so.
+    A classifier for another number of classes stays as it was initialised, and the log says so;
+    so do auxiliary classifiers, then or where the file or the model has none.
 
     Args:
         model: The network that ``create_model(name)`` built.
@@ -68,13 +69,15 @@ def load_weights(model: ConvNet, name: str, weights: str | Path) -> ConvNet:
     """
     state = read_state(weights_file(find_entry(name), weights))
     own = model.state_dict()
+    if _classes(state) != _classes(own) or _has_auxiliary(state) != _has_auxiliary(own):
+        state, own = _without_auxiliary(state), _without_auxiliary(own)
     body, classifier = _split_classifier(state)
     if _classes(classifier) == _classes(own):
         aligned = align(state, own)
     else:
         aligned = align(body, {key: own[key] for key in own if not key.startswith(_CLASSIFIER)})
         _log.info("%s: pretrained body, new classifier for %s classes", name, _classes(own))
-    model.load_state_dict({**own, **aligned})
+    model.load_state_dict({**model.state_dict(), **aligned})
     return model
 
 
@@ -149,6 +152,15 @@ def _checked(source: WeightSource) -> Path:
             f"the file was changed, reinstall {source.package}"
         )
     return path
+
+
+def _has_auxiliary(state: dict[str, Tensor]) -> bool:
+    return len(_without_auxiliary(state)) < len(state)
+
+
+def _without_auxiliary(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return ``state`` less auxiliary classifiers, which all checkpoints name so."""
+    return {name: value for name, value in state.items() if "aux" not in name.lower()}
 
 
 def _split_classifier(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -1,0 +1,90 @@
+"""MnasNet: the first network found by a search that measured latency on a phone.
+
+"MnasNet: Platform-Aware Neural Architecture Search for Mobile", Mingxing Tan, Bo Chen, Ruoming
+Pang, Vijay Vasudevan, Mark Sandler, Andrew Howard, Quoc Le, 2018, arXiv 1807.11626.
+
+Differences from the paper: this is MnasNet-B1, the search without squeeze-and-excitation; the
+last convolution keeps 1,280 channels at every width, as public checkpoints have it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from convatlas.layers.conv import ConvNormAct, named
+from convatlas.layers.head import pooled_classifier
+from convatlas.layers.init import he_normal
+from convatlas.layers.inverted_residual import InvertedResidual
+from convatlas.layers.rounding import mobilenet_width
+from convatlas.models.anatomy import ConvNet
+from convatlas.models.registry import Common, register
+
+__all__ = ["mnasnet"]
+
+# TensorFlow's decay 0.9997 of the running statistics, as torch counts it.
+_conv = partial(ConvNormAct, norm=partial(nn.BatchNorm2d, momentum=1 - 0.9997))
+_LAST = 1280
+
+# (expansion, channels, blocks, stride, kernel size): B1 of the authors' code
+_ROWS = (
+    (1, 16, 1, 1, 3),
+    (3, 24, 3, 2, 3),
+    (3, 40, 3, 2, 5),
+    (6, 80, 3, 2, 5),
+    (6, 96, 2, 1, 3),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+
+# name → width multiplier
+VARIANTS = {
+    "mnasnet_050": 0.5,
+    "mnasnet_075": 0.75,
+    "mnasnet_100": 1.0,
+    "mnasnet_130": 1.3,
+    "mnasnet_140": 1.4,
+}
+
+
+def _stages(multiplier: float, channels: int) -> tuple[list[nn.Module], list[int]]:
+    stages: list[nn.Module] = []
+    widths: list[int] = []
+    for expansion, base, depth, stride, kernel_size in _ROWS:
+        out_channels = mobilenet_width(base * multiplier)
+        blocks = []
+        for i in range(depth):
+            blocks.append(
+                InvertedResidual(
+                    channels,
+                    out_channels,
+                    1 if i else stride,
+                    width=expansion * channels,
+                    kernel_size=kernel_size,
+                    conv=_conv,
+                )
+            )
+            channels = out_channels
+        stages.append(nn.Sequential(*blocks))
+        widths.append(out_channels)
+    return stages, widths
+
+
+@register(VARIANTS)
+def mnasnet(multiplier: float, common: Common) -> ConvNet:
+    """Build a MnasNet-B1 of a width multiplier; ``stem="small"`` gives its stem stride 1."""
+    channels = mobilenet_width(32 * multiplier)
+    stem_stride = 1 if common.small else 2
+    stages, widths = _stages(multiplier, channels)
+    head = pooled_classifier(_LAST, common.num_classes, common.dropout_or(0.2))
+    model = ConvNet(
+        _conv(common.in_channels, channels, 3, stem_stride),
+        stages,
+        named(conv=_conv(widths[-1], _LAST), **dict(head.named_children())),
+        channels=widths,
+        strides=[stem_stride, *(row[3] for row in _ROWS[1:])],
+        in_channels=common.in_channels,
+    )
+    he_normal(model)
+    return model
