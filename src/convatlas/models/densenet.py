@@ -152,7 +152,7 @@ def densenet(variant: Variant, common: Common, *, checkpointing: bool = False) -
     Args:
         variant: Row of the table.
         common: The options that every family takes.
-        checkpointing: Train with memory linear in depth, for about a fifth more time.
+        checkpointing: Train with memory linear in depth, for one more forward pass of each block.
     """
     channels = 2 * variant.growth
     last = len(variant.depths) - 1
