@@ -17,10 +17,10 @@ from skimage import data as photos
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from convatlas.models.alignment import align
 from convatlas.models.catalogue import list_models
+from convatlas.models.pretrained.alignment import align
+from convatlas.models.pretrained.weights import pretrained_preprocessing
 from convatlas.models.registry import create_model
-from convatlas.models.weights import pretrained_preprocessing
 from oracles.fill import filled_state, image_batch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "oracles"

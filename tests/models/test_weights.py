@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from convatlas.errors import MissingExtraError, WeightsError
 from convatlas.models import catalogue
-from convatlas.models.alignment import align
 from convatlas.models.catalogue import find_entry
+from convatlas.models.pretrained.alignment import align
+from convatlas.models.pretrained.weights import pretrained_preprocessing, read_state, weights_file
 from convatlas.models.registry import create_model
-from convatlas.models.weights import pretrained_preprocessing, read_state, weights_file
 
 
 def _state(name="cifar_resnet20", **options):

@@ -119,7 +119,7 @@ def create_model(
     model = limit_output_stride(build(common, **options), output_stride)
     if weights is None:
         return model
-    from convatlas.models.weights import load_weights
+    from convatlas.models.pretrained.weights import load_weights
 
     return load_weights(model, name, weights)
 

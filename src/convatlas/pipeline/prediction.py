@@ -13,8 +13,8 @@ import torch
 from convatlas.data.decode import decode
 from convatlas.errors import DataError, WeightsError
 from convatlas.models.catalogue import find_entry, list_models
+from convatlas.models.pretrained.weights import pretrained_preprocessing
 from convatlas.models.registry import create_model
-from convatlas.models.weights import pretrained_preprocessing
 from convatlas.pipeline.trained import TrainedModel, load_trained
 
 __all__ = ["Prediction", "predict_files"]

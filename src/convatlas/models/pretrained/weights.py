@@ -18,9 +18,9 @@ from torch import Tensor
 
 from convatlas.data.preprocess import Preprocessing
 from convatlas.errors import MissingExtraError, WeightsError, nearest
-from convatlas.models.alignment import align
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.catalogue import Entry, WeightSource, find_entry
+from convatlas.models.pretrained.alignment import align
 
 __all__ = ["load_weights", "pretrained_preprocessing", "read_state", "weights_file"]
 
