@@ -17,7 +17,7 @@ from convatlas.analysis.inputs import make_inputs, without_memory
 from convatlas.analysis.isolation import lend, modules_of
 from convatlas.analysis.ledger import Ledger, uncounted_in
 from convatlas.analysis.operation import tensors_in
-from convatlas.analysis.report import CostReport
+from convatlas.analysis.report import SUMMED, CostReport
 from convatlas.analysis.trace import Trace, TraceError, listen
 from convatlas.analysis.windows import ShapeError
 from convatlas.errors import ConvAtlasError, InputSizeError, OptionError
@@ -145,9 +145,7 @@ def _report(
         output_shape=tuple(outputs[0].shape) if outputs else (),
         params=sum([p.numel() for p in parameters.values()]),
         trainable_params=sum([p.numel() for p in parameters.values() if p.requires_grad]),
-        macs=sum([layer.macs for layer in layers]),
-        flops=sum([layer.flops for layer in layers]),
-        activation_bytes=sum([layer.activation_bytes for layer in layers]),
+        **{name: sum([getattr(layer, name) for layer in layers]) for name in SUMMED[1:]},
         receptive_field=next((field for field in fields if field is not None), None),
         uncounted=uncounted_in(layers),
     )

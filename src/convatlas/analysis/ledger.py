@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
+from convatlas.analysis.backward import Gradients
 from convatlas.analysis.field import Field, input_field, lost
 from convatlas.analysis.field_rules import propagate
 from convatlas.analysis.formulas import FORMULAS
@@ -18,6 +19,7 @@ from convatlas.analysis.operation import Operation
 from convatlas.analysis.operators import SHAPE_READERS
 from convatlas.analysis.receptive_field import ReceptiveField, summarise
 from convatlas.analysis.report import LayerCost, Uncounted
+from convatlas.analysis.traffic import tensor_bytes, traffic_of
 
 __all__ = ["Ledger", "uncounted_in"]
 
@@ -39,6 +41,7 @@ class Ledger:
     ) -> None:
         self._unbooked = {key: parameter.numel() for key, parameter in parameters.items()}
         self._fields = {id(image): input_field(image) for image in images}
+        self._gradients = Gradients(parameters, originals)
         self._summaries: dict[Field, ReceptiveField] = {}
         # Tensor → the parameters that it was computed from, for weights that a forward
         # standardises or reshapes before the layer that uses them.
@@ -51,6 +54,7 @@ class Ledger:
         rows = []
         for op, (name, module_type) in zip(operations, name_operations(operations), strict=True):
             macs, flops, is_counted = _cost(op)
+            backward_macs, (read, written) = self._gradients.macs_of(op), traffic_of(op)
             params, field = self._book(op)
             if field is None and _is_of_weights_alone(op) and is_counted and not flops:
                 continue
@@ -63,7 +67,10 @@ class Ledger:
                     params,
                     macs,
                     flops,
-                    sum([t.numel() * t.element_size() for t in op.allocated]),
+                    backward_macs,
+                    sum([tensor_bytes(tensor) for tensor in op.allocated]),
+                    read,
+                    written,
                     self._summary(field),
                     field.note if field else "does not depend on the input",
                     is_counted,

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 from convatlas.analysis.receptive_field import ReceptiveField
 
-__all__ = ["CostReport", "GroupCost", "LayerCost", "Uncounted"]
+__all__ = ["SUMMED", "CostReport", "GroupCost", "LayerCost", "Uncounted"]
+
+# The figures that add up over layers.
+SUMMED = (
+    "params",
+    "macs",
+    "flops",
+    "backward_macs",
+    "activation_bytes",
+    "read_bytes",
+    "written_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +39,11 @@ class LayerCost:
             parameter counts in the first of the layers that use it.
         macs: Multiply-accumulates of convolutions, linear layers and matrix products.
         flops: All arithmetic operations, one multiply-accumulate being two.
+        backward_macs: Multiply-accumulates of its gradients in a training step: for the
+            weight unless it is frozen, for the input unless nothing before it is trained.
         activation_bytes: Memory of the output; 0 for views and in-place operators.
+        read_bytes: Bytes of its operands, each read once; 0 for views.
+        written_bytes: Bytes of its results, each written once; 0 for views.
         receptive_field: What the output sees of the input, or None.
         receptive_field_note: Why there is no receptive field, or what it leaves out.
         is_counted: False when the operator has no formula; then macs and flops are 0.
@@ -41,10 +56,23 @@ class LayerCost:
     params: int
     macs: int
     flops: int
+    backward_macs: int
     activation_bytes: int
+    read_bytes: int
+    written_bytes: int
     receptive_field: ReceptiveField | None
     receptive_field_note: str
     is_counted: bool
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes read and written together."""
+        return self.read_bytes + self.written_bytes
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity: FLOPs per byte moved; 0 where nothing is moved."""
+        return self.flops / self.moved_bytes if self.moved_bytes else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +92,17 @@ class GroupCost:
     params: int
     macs: int
     flops: int
+    backward_macs: int
     activation_bytes: int
+    read_bytes: int
+    written_bytes: int
     output_shape: tuple[int, ...]
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity: FLOPs per byte moved; 0 where nothing is moved."""
+        moved = self.read_bytes + self.written_bytes
+        return self.flops / moved if moved else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +118,10 @@ class CostReport:
         trainable_params: Those of them that require gradients.
         macs: Multiply-accumulates, for the whole batch.
         flops: Arithmetic operations, for the whole batch.
+        backward_macs: Multiply-accumulates that a training step adds to ``macs``.
         activation_bytes: Memory of all outputs together, as if none were ever freed.
+        read_bytes: Bytes that the operations read, each operand once per operation.
+        written_bytes: Bytes that they write.
         receptive_field: That of the last layer that has one.
         uncounted: The operators without a formula.
         is_lower_bound: Whether any operator was not counted, so that macs, flops or both
@@ -95,7 +135,10 @@ class CostReport:
     trainable_params: int
     macs: int
     flops: int
+    backward_macs: int
     activation_bytes: int
+    read_bytes: int
+    written_bytes: int
     receptive_field: ReceptiveField | None
     uncounted: tuple[Uncounted, ...]
 
@@ -116,10 +159,18 @@ class CostReport:
         """Sum the layers per operator."""
         return _grouped(self.layers, lambda layer: layer.operator)
 
+    def by_size(self) -> tuple[GroupCost, ...]:
+        """Sum the layers per side of their output, ``"56×56"``; the rest is ``"vectors"``."""
+        return _grouped(self.layers, _side)
+
 
 def _stage(layer: LayerCost) -> str:
     first, *rest = layer.name.split(".")
     return f"{first}.{rest[0]}" if first == "stages" and rest else first
+
+
+def _side(layer: LayerCost) -> str:
+    return "×".join(map(str, layer.output_shape[2:])) or "vectors"
 
 
 def _grouped(layers: Iterable[LayerCost], key: Callable[[LayerCost], str]) -> tuple[GroupCost, ...]:
@@ -131,11 +182,8 @@ def _grouped(layers: Iterable[LayerCost], key: Callable[[LayerCost], str]) -> tu
         GroupCost(
             name=name,
             layers=len(members),
-            params=sum(layer.params for layer in members),
-            macs=sum(layer.macs for layer in members),
-            flops=sum(layer.flops for layer in members),
-            activation_bytes=sum(layer.activation_bytes for layer in members),
             output_shape=members[-1].output_shape,
+            **{field: sum([getattr(layer, field) for layer in members]) for field in SUMMED},
         )
         for name, members in groups.items()
     )

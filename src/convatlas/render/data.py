@@ -111,7 +111,11 @@ def cost_rows(report: CostReport) -> list[Row]:
             "params": layer.params,
             "macs": layer.macs,
             "flops": layer.flops,
+            "backward_macs": layer.backward_macs,
             "activation_bytes": layer.activation_bytes,
+            "read_bytes": layer.read_bytes,
+            "written_bytes": layer.written_bytes,
+            "flops_per_byte": round(layer.intensity, 3),
             "receptive_field_px": max(layer.receptive_field.size)
             if layer.receptive_field
             else None,
@@ -133,12 +137,13 @@ def entries_to_csv(entries: Iterable[Entry]) -> str:
 
 def cost_to_json(report: CostReport) -> str:
     """Return totals, the operators that were not counted, and every layer, as JSON."""
-    totals = ("params", "trainable_params", "macs", "flops", "activation_bytes")
+    totals = ("params", "trainable_params", "macs", "flops", "backward_macs")
+    memory = ("activation_bytes", "read_bytes", "written_bytes")
     return to_json(
         {
             "input_shape": report.input_shape,
             "output_shape": report.output_shape,
-            **{name: getattr(report, name) for name in totals},
+            **{name: getattr(report, name) for name in (*totals, *memory)},
             "is_lower_bound": report.is_lower_bound,
             "uncounted": [asdict(each) for each in report.uncounted],
             "layers": cost_rows(report),

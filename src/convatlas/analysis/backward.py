@@ -1,0 +1,62 @@
+"""What the backward pass multiplies: the gradients that a training step needs, and no others.
+
+A product of two operands that both need a gradient costs its forward's multiply-accumulates
+twice more: once for the gradient of the weight, once for that of the input. The first
+convolution needs none for the image, and a frozen layer none for its weight, which is why a
+frozen backbone trains faster. Knows nothing about memory or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from convatlas.analysis.formulas import FORMULAS
+from convatlas.analysis.operation import Operation
+
+__all__ = ["Gradients"]
+
+# Where the two factors of a product are among the operands; the others are added.
+_FACTORS = {
+    **dict.fromkeys(("addmm", "baddbmm", "addmv"), (1, 2)),
+}
+_ATTENTION = "scaled_dot_product"
+
+
+class Gradients:
+    """Follows which tensors of one forward need a gradient.
+
+    Args:
+        parameters: The model's parameters by id.
+        originals: id of a meta twin → the tensor that it stands for.
+    """
+
+    def __init__(self, parameters: Mapping[int, Tensor], originals: Mapping[int, Tensor]) -> None:
+        self._needed = {key for key, p in parameters.items() if p.requires_grad}
+        self._needed |= {twin for twin, p in originals.items() if id(p) in self._needed}
+
+    def macs_of(self, op: Operation) -> int:
+        """Return the backward multiply-accumulates of ``op``; call it in execution order."""
+        needs = any(id(tensor) in self._needed for tensor in op.inputs)
+        macs = self._macs(op) if needs else 0
+        if needs:
+            self._needed.update(id(output) for output in op.outputs if _can_need(output))
+        return macs
+
+    def _macs(self, op: Operation) -> int:
+        if op.parts and op.operator not in FORMULAS:
+            return sum([self.macs_of(part) for part in op.parts])
+        formula = FORMULAS.get(op.operator)
+        macs = formula(op).macs if formula else 0
+        if op.operator.lstrip("_").startswith(_ATTENTION):
+            return 2 * macs  # the gradients of values, scores, queries and keys, nothing recomputed
+        factors = _FACTORS.get(op.operator, (0, 1))
+        return macs * self._count(op.inputs[i] for i in factors if i < len(op.inputs)) if macs else 0
+
+    def _count(self, factors: Iterable[Tensor]) -> int:
+        return sum(id(tensor) in self._needed for tensor in factors)
+
+
+def _can_need(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
