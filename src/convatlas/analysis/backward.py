@@ -8,7 +8,7 @@ frozen backbone trains faster. Knows nothing about memory or time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -18,9 +18,7 @@ from convatlas.analysis.operation import Operation
 __all__ = ["Gradients"]
 
 # Where the two factors of a product are among the operands; the others are added.
-_FACTORS = {
-    **dict.fromkeys(("addmm", "baddbmm", "addmv"), (1, 2)),
-}
+_FACTORS = dict.fromkeys(("addmm", "baddbmm", "addmv"), (1, 2))
 _ATTENTION = "scaled_dot_product"
 
 
@@ -51,11 +49,10 @@ class Gradients:
         macs = formula(op).macs if formula else 0
         if op.operator.lstrip("_").startswith(_ATTENTION):
             return 2 * macs  # the gradients of values, scores, queries and keys, nothing recomputed
-        factors = _FACTORS.get(op.operator, (0, 1))
-        return macs * self._count(op.inputs[i] for i in factors if i < len(op.inputs)) if macs else 0
-
-    def _count(self, factors: Iterable[Tensor]) -> int:
-        return sum(id(tensor) in self._needed for tensor in factors)
+        if not macs:
+            return 0
+        factors = [op.inputs[i] for i in _FACTORS.get(op.operator, (0, 1)) if i < len(op.inputs)]
+        return macs * sum(id(tensor) in self._needed for tensor in factors)
 
 
 def _can_need(tensor: Tensor) -> bool:

@@ -7,6 +7,7 @@ the receptive field of each operation, and sum up. Works on any module; knows no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,24 @@ from convatlas.analysis.trace import Trace, TraceError, listen
 from convatlas.analysis.windows import ShapeError
 from convatlas.errors import ConvAtlasError, InputSizeError, OptionError
 
-__all__ = ["analyze"]
+__all__ = ["Run", "analyze", "report_of", "traced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One traced forward.
+
+    Attributes:
+        trace: What ran.
+        parameters: The model's parameters by id.
+        images: The inputs.
+        outputs: The tensors among the outputs.
+    """
+
+    trace: Trace
+    parameters: dict[int, Tensor]
+    images: list[Tensor]
+    outputs: list[Tensor]
 
 
 def analyze(
@@ -58,6 +76,18 @@ def analyze(
         InputSizeError: An input that is too small, or has the wrong number of channels.
         OptionError: A model or an input that cannot be analysed.
     """
+    return report_of(traced(model, input_size, in_channels=in_channels, batch=batch, inputs=inputs))
+
+
+def traced(
+    model: nn.Module,
+    input_size: int | tuple[int, ...] = 224,
+    *,
+    in_channels: int | None = None,
+    batch: int = 1,
+    inputs: Sequence[Tensor] | None = None,
+) -> Run:
+    """Record one forward of ``model``; arguments and errors are those of :func:`analyze`."""
     model = _eager(model)
     modules = modules_of(model)
     _refuse_unreadable(modules)
@@ -71,7 +101,7 @@ def analyze(
     buffers = [b for _, m in modules for b in m._buffers.values() if b is not None]
     trace = Trace(FORMULAS, [*parameters, *buffers])
     outputs = _run(model, modules, trace, images)
-    return _report(trace, {id(p): p for p in parameters}, images, outputs)
+    return Run(trace, {id(p): p for p in parameters}, images, outputs)
 
 
 def _eager(model: nn.Module) -> nn.Module:
@@ -106,7 +136,7 @@ def _run(
 ) -> list[Tensor]:
     """Trace one forward and return the tensors among its outputs."""
     try:
-        with lend(modules, trace.framed), listen(trace):
+        with torch.no_grad(), lend(modules, trace.framed), listen(trace):
             output = model(*images)
     except ConvAtlasError:
         raise
@@ -134,9 +164,10 @@ def _explained(
     )
 
 
-def _report(
-    trace: Trace, parameters: dict[int, Tensor], images: list[Tensor], outputs: list[Tensor]
-) -> CostReport:
+def report_of(run: Run) -> CostReport:
+    """Sum up what a recorded forward costs."""
+    trace, parameters, images = run.trace, run.parameters, run.images
+    outputs = run.outputs
     layers = Ledger(parameters, trace.stand_ins.originals, images).rows(trace.operations)
     fields = (layer.receptive_field for layer in reversed(layers))
     return CostReport(

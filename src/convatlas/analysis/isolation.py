@@ -1,7 +1,7 @@
 """Lending a model to an analysis and getting it back exactly as it was.
 
-While the loan lasts, every module behaves as in eval mode and its ``forward`` is replaced by
-one that reports which module runs. Afterwards, also when forward raised, the attributes of
+While the loan lasts, every module is in the mode that is asked and its ``forward`` is replaced
+by one that reports which module runs. Afterwards, also when forward raised, the attributes of
 every module are the same objects as before: mode flags, hooks, parameters, buffers and
 whatever forward assigned. Knows nothing about tensors' shapes or costs.
 """
@@ -40,12 +40,15 @@ def modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 @contextmanager
-def lend(modules: list[tuple[str, nn.Module]], frame: Frame) -> Iterator[None]:
-    """Let a block run the modules in eval mode, framed, without gradients.
+def lend(
+    modules: list[tuple[str, nn.Module]], frame: Frame, *, training: bool | None = False
+) -> Iterator[None]:
+    """Let a block run the modules, framed; gradients are the block's business.
 
     Args:
         modules: Path and module, each once.
         frame: Turns a module's forward into the one to run meanwhile.
+        training: The mode meanwhile; None leaves each module in its own.
     """
     generator, python_generator = torch.get_rng_state(), random.getstate()
     spaces = [space for _, module in modules for space in _spaces(module)]
@@ -54,10 +57,9 @@ def lend(modules: list[tuple[str, nn.Module]], frame: Frame) -> Iterator[None]:
         for path, module in modules:
             own = module.__dict__
             own["forward"] = frame(path, module, _forward_of(module))
-            own["training"] = False
+            own["training"] = own["training"] if training is None else training
             own["_compiled_call_impl"] = None
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for space, kept in zip(spaces, before, strict=True):
             if len(space) != len(kept) or not all(map(is_, space.values(), kept.values())):

@@ -1,0 +1,266 @@
+"""Does it fit? Peak memory of a forward or of a training step, before running it.
+
+The step is rehearsed on tensors without memory (``rehearsal.py``), every storage is counted
+while it lives (``allocations.py``), and what the optimizer keeps is added. Knows no family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convatlas.analysis.inputs import make_inputs, without_memory
+from convatlas.analysis.isolation import modules_of
+from convatlas.analysis.rehearsal import Rehearsal
+from convatlas.errors import OptionError, UnknownNameError
+
+__all__ = [
+    "OPTIMIZERS",
+    "PRECISIONS",
+    "MemoryReport",
+    "Moment",
+    "TrainingMemory",
+    "max_batch",
+    "predict_memory",
+]
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+_MOST_SAMPLES = 1 << 20
+
+# Optimizer → tensors that it keeps per trained parameter, and temporary ones in a step.
+OPTIMIZERS = {"sgd": (0, 1), "momentum": (1, 1), "adam": (2, 2), "adamw": (2, 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingMemory:
+    """How a model is trained, as far as memory goes.
+
+    Attributes:
+        optimizer: ``"sgd"``, ``"momentum"``, ``"adam"`` or ``"adamw"``.
+        ema: Whether an averaged copy of the weights is kept.
+        checkpointing: Whether blocks are computed again in the backward, as
+            ``layers.checkpointing.checkpointed`` does.
+        loss: Makes the number to differentiate from the output; the mean by default.
+    """
+
+    optimizer: str = "momentum"
+    ema: bool = False
+    checkpointing: bool = False
+    loss: Callable[[Any], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise UnknownNameError.of("optimizer", self.optimizer, OPTIMIZERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The most bytes held while one layer ran.
+
+    Attributes:
+        layer: Path of the module.
+        phase: ``"forward"``, ``"backward"`` or ``"update"``.
+        held_bytes: Bytes of all tensors together, weights included.
+        gradient_bytes: Those of them that are gradients of parameters.
+    """
+
+    layer: str
+    phase: str
+    held_bytes: int
+    gradient_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReport:
+    """Where the bytes are at the peak, and how they rise and fall.
+
+    Attributes:
+        batch: Samples.
+        precision: ``"float32"``, or the half precision that autocast computes in.
+        parameter_bytes: Weights and buffers.
+        gradient_bytes: Gradients of the trained parameters, when all are there.
+        optimizer_bytes: What the optimizer keeps between steps.
+        ema_bytes: The averaged copy.
+        input_bytes: The images.
+        activation_bytes: The peak less weights, images, optimizer and the gradients that are
+            there by then: activations, those saved for the backward and their gradients,
+            temporary tensors, scratch memory.
+        peak_bytes: The most that is held at once.
+        peak: Layer and phase of the peak.
+        timeline: One moment per run of a layer, in order.
+    """
+
+    batch: int
+    precision: str
+    parameter_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    ema_bytes: int
+    input_bytes: int
+    activation_bytes: int
+    peak_bytes: int
+    peak: Moment
+    timeline: tuple[Moment, ...]
+
+
+def predict_memory(
+    model: nn.Module,
+    input_size: int | tuple[int, ...] = 224,
+    *,
+    batch: int = 1,
+    training: TrainingMemory | None = None,
+    precision: str = "float32",
+    channels_last: bool = False,
+    inputs: Sequence[Tensor] | None = None,
+) -> MemoryReport:
+    """Predict the peak of tensor memory on the CPU, in bytes, without allocating it.
+
+    Frozen parameters (``requires_grad=False``) have no gradients and no optimizer state, and
+    what only their gradients need is not saved. Training runs every module in the mode that
+    it is in; the model is left exactly as found. On a GPU, weights, gradients, optimizer and
+    activations are the same; the library's workspace, the allocator's rounding and the
+    context come on top.
+
+    Args:
+        model: Any module.
+        input_size: As for ``analyze``.
+        batch: Samples.
+        training: How it is trained; None for inference in eval mode.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``; half precision is that of
+            autocast, with weights in single precision.
+        channels_last: Whether images and weights are in that layout.
+        inputs: The arguments of forward, when one image is not what it takes.
+
+    Raises:
+        InputSizeError: An input that is too small, or has the wrong number of channels.
+        OptionError: An unknown precision, or a forward that needs values.
+    """
+    if precision not in PRECISIONS:
+        raise UnknownNameError.of("precision", precision, PRECISIONS)
+    if batch < 1:
+        raise OptionError(f"batch must be 1 or more, got {batch}")
+    if inputs is None:
+        modules, parameters = [m for _, m in modules_of(model)], list(model.parameters())
+        images = make_inputs(modules, parameters, input_size, None, batch)
+    else:
+        images = without_memory(inputs)
+    rehearsal = Rehearsal(model, images, channels_last=channels_last)
+    return _rehearsed(rehearsal, training, precision, batch)
+
+
+def max_batch(
+    model: nn.Module,
+    memory_bytes: int,
+    input_size: int | tuple[int, ...] = 224,
+    *,
+    training: TrainingMemory | None = None,
+    precision: str = "float32",
+    channels_last: bool = False,
+    tried: Callable[[MemoryReport], None] | None = None,
+) -> MemoryReport:
+    """Find the largest batch whose predicted peak is at most ``memory_bytes``.
+
+    Memory grows almost linearly with the batch, so a straight line through the last two
+    predictions says where to look next.
+
+    Args:
+        model: Any module that takes one image.
+        memory_bytes: The limit, in bytes.
+        input_size: As for ``analyze``.
+        training: How it is trained; None for inference.
+        precision: As for ``predict_memory``.
+        channels_last: As for ``predict_memory``.
+        tried: Called after each prediction.
+
+    Returns:
+        The prediction for that batch.
+
+    Raises:
+        OptionError: Not even one sample fits.
+    """
+
+    def predict(batch: int) -> MemoryReport:
+        report = predict_memory(
+            model,
+            input_size,
+            batch=batch,
+            training=training,
+            precision=precision,
+            channels_last=channels_last,
+        )
+        if tried:
+            tried(report)
+        return report
+
+    fits, too_many = predict(1), _MOST_SAMPLES + 1
+    if fits.peak_bytes > memory_bytes:
+        raise OptionError(
+            f"expected a limit of at least {fits.peak_bytes} bytes, which a batch of 1 needs, "
+            f"got {memory_bytes}: allow more, or take a smaller input or network"
+        )
+    slope = float(fits.input_bytes)  # less than the truth, so that the first step overshoots
+    while too_many - fits.batch > 1:
+        room = int((memory_bytes - fits.peak_bytes) / slope)
+        report = predict(min(max(fits.batch + room, fits.batch + 1), 2 * fits.batch, too_many - 1))
+        if report.peak_bytes <= memory_bytes:
+            slope = max((report.peak_bytes - fits.peak_bytes) / (report.batch - fits.batch), 1.0)
+            fits = report
+        else:
+            too_many = report.batch
+            slope = (report.peak_bytes - fits.peak_bytes) / (report.batch - fits.batch)
+    return fits
+
+
+def _rehearsed(
+    rehearsal: Rehearsal, training: TrainingMemory | None, precision: str, batch: int
+) -> MemoryReport:
+    allocations = rehearsal.allocations
+    weights = allocations.hold([*rehearsal.parameters.values(), *rehearsal.buffers.values()])
+    images = allocations.hold(rehearsal.images)
+    trained = [p for p in rehearsal.parameters.values() if p.requires_grad and training]
+    gradients = _bytes(trained)
+    kept, temporary = OPTIMIZERS[training.optimizer] if training else (0, 0)
+    average = weights if training and training.ema else 0
+    allocations.held += kept * gradients + average
+    if training:
+        rehearsal.step(PRECISIONS[precision], training.loss, checkpointing=training.checkpointing)
+        update = allocations.held + temporary * max([_bytes([p]) for p in trained], default=0)
+        allocations.moments.append(("", "update", update, gradients))
+    else:
+        rehearsal.forward(PRECISIONS[precision])
+    fixed = weights + images + kept * gradients + average
+    timeline = _timeline(allocations.moments)
+    peak = max(timeline, key=lambda moment: moment.held_bytes, default=Moment("", "", fixed, 0))
+    return MemoryReport(
+        batch=batch,
+        precision=precision,
+        parameter_bytes=weights,
+        gradient_bytes=gradients,
+        optimizer_bytes=kept * gradients,
+        ema_bytes=average,
+        input_bytes=images,
+        activation_bytes=peak.held_bytes - fixed - peak.gradient_bytes,
+        peak_bytes=peak.held_bytes,
+        peak=peak,
+        timeline=timeline,
+    )
+
+
+def _timeline(moments: Iterable[tuple[str, str, int, int]]) -> tuple[Moment, ...]:
+    """Return the highest moment of each run of neighbours with the same layer and phase."""
+    runs = groupby(moments, key=lambda moment: moment[:2])
+    return tuple(Moment(*max(run, key=lambda moment: moment[2])) for _, run in runs)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum([tensor.numel() * tensor.element_size() for tensor in tensors])
