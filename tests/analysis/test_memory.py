@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 
+from convatlas.analysis.allocator import measure_peak
 from convatlas.analysis.memory import TrainingMemory, max_batch, predict_memory
 from convatlas.errors import ConvAtlasError, OptionError
 from convatlas.layers.checkpointing import blocks_of, checkpointed
@@ -20,25 +20,19 @@ def _measured(model, image, optimizer, *, half):
     held = [*model.parameters(), *model.buffers(), image]
 
     def run():
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            output = model(image)
-        if optimizer:
-            output.float().mean().backward()
-            del output
-            optimizer.step()
-            optimizer.zero_grad()
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         for _ in range(2 if optimizer else 1):
-            with torch.set_grad_enabled(optimizer is not None):
-                run()
-    events = profiler.profiler.kineto_results.events()
-    moments = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    live = peak = sum(tensor.numel() * tensor.element_size() for tensor in held)
-    for _, change in moments:
-        live += change
-        peak = max(peak, live)
-    return peak
+            with (
+                torch.set_grad_enabled(optimizer is not None),
+                torch.autocast("cpu", torch.bfloat16, enabled=half),
+            ):
+                output = model(image)
+            if optimizer:
+                output.float().mean().backward()
+                del output
+                optimizer.step()
+                optimizer.zero_grad()
+
+    return sum(tensor.numel() * tensor.element_size() for tensor in held) + measure_peak(run)
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -88,7 +89,7 @@ class MemoryReport:
         batch: Samples.
         precision: ``"float32"``, or the half precision that autocast computes in.
         parameter_bytes: Weights and buffers.
-        gradient_bytes: Gradients of the trained parameters, when all are there.
+        gradient_bytes: Gradients of the parameters that the loss reaches, when all are there.
         optimizer_bytes: What the optimizer keeps between steps.
         ema_bytes: The averaged copy.
         input_bytes: The images.
@@ -180,7 +181,7 @@ def max_batch(
         training: How it is trained; None for inference.
         precision: As for ``predict_memory``.
         channels_last: As for ``predict_memory``.
-        tried: Called after each prediction.
+        tried: Called after each prediction but the first.
 
     Returns:
         The prediction for that batch.
@@ -188,21 +189,15 @@ def max_batch(
     Raises:
         OptionError: Not even one sample fits.
     """
-
-    def predict(batch: int) -> MemoryReport:
-        report = predict_memory(
-            model,
-            input_size,
-            batch=batch,
-            training=training,
-            precision=precision,
-            channels_last=channels_last,
-        )
-        if tried:
-            tried(report)
-        return report
-
-    fits, too_many = predict(1), _MOST_SAMPLES + 1
+    predict = partial(
+        predict_memory,
+        model,
+        input_size,
+        training=training,
+        precision=precision,
+        channels_last=channels_last,
+    )
+    fits, too_many = predict(batch=1), _MOST_SAMPLES + 1
     if fits.peak_bytes > memory_bytes:
         raise OptionError(
             f"expected a limit of at least {fits.peak_bytes} bytes, which a batch of 1 needs, "
@@ -210,36 +205,37 @@ def max_batch(
         )
     slope = float(fits.input_bytes)  # less than the truth, so that the first step overshoots
     while too_many - fits.batch > 1:
-        room = int((memory_bytes - fits.peak_bytes) / slope)
-        report = predict(min(max(fits.batch + room, fits.batch + 1), 2 * fits.batch, too_many - 1))
+        room = max(int((memory_bytes - fits.peak_bytes) / slope), 1)
+        report = predict(batch=min(fits.batch + room, 2 * fits.batch, too_many - 1))
+        if tried:
+            tried(report)
+        slope = max((report.peak_bytes - fits.peak_bytes) / (report.batch - fits.batch), 1.0)
         if report.peak_bytes <= memory_bytes:
-            slope = max((report.peak_bytes - fits.peak_bytes) / (report.batch - fits.batch), 1.0)
             fits = report
         else:
             too_many = report.batch
-            slope = (report.peak_bytes - fits.peak_bytes) / (report.batch - fits.batch)
     return fits
 
 
 def _rehearsed(
     rehearsal: Rehearsal, training: TrainingMemory | None, precision: str, batch: int
 ) -> MemoryReport:
-    allocations = rehearsal.allocations
-    weights = allocations.hold([*rehearsal.parameters.values(), *rehearsal.buffers.values()])
+    allocations, parameters = rehearsal.allocations, rehearsal.parameters.values()
+    weights = allocations.hold([*parameters, *rehearsal.buffers.values()])
     images = allocations.hold(rehearsal.images)
-    trained = [p for p in rehearsal.parameters.values() if p.requires_grad and training]
-    gradients = _bytes(trained)
     kept, temporary = OPTIMIZERS[training.optimizer] if training else (0, 0)
-    average = weights if training and training.ema else 0
-    allocations.held += kept * gradients + average
     if training:
         rehearsal.step(PRECISIONS[precision], training.loss, checkpointing=training.checkpointing)
-        update = allocations.held + temporary * max([_bytes([p]) for p in trained], default=0)
-        allocations.moments.append(("", "update", update, gradients))
+        largest = max([p.numel() * p.element_size() for p in parameters if p.grad is not None])
+        moment = allocations.held + temporary * largest
+        allocations.moments.append(("", "update", moment, allocations.gradients))
     else:
         rehearsal.forward(PRECISIONS[precision])
-    fixed = weights + images + kept * gradients + average
-    timeline = _timeline(allocations.moments)
+    gradients = allocations.gradients
+    average = weights if training and training.ema else 0
+    beside = kept * gradients + average
+    fixed = weights + images + beside
+    timeline = _timeline(allocations.moments, beside)
     peak = max(timeline, key=lambda moment: moment.held_bytes, default=Moment("", "", fixed, 0))
     return MemoryReport(
         batch=batch,
@@ -256,11 +252,13 @@ def _rehearsed(
     )
 
 
-def _timeline(moments: Iterable[tuple[str, str, int, int]]) -> tuple[Moment, ...]:
-    """Return the highest moment of each run of neighbours with the same layer and phase."""
+def _timeline(moments: Iterable[tuple[str, str, int, int]], beside: int) -> tuple[Moment, ...]:
+    """Return the highest moment of each run of neighbours with the same layer and phase.
+
+    Args:
+        moments: Layer, phase, bytes held, and gradients among them.
+        beside: Bytes that are held all the time and were not counted.
+    """
     runs = groupby(moments, key=lambda moment: moment[:2])
-    return tuple(Moment(*max(run, key=lambda moment: moment[2])) for _, run in runs)
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum([tensor.numel() * tensor.element_size() for tensor in tensors])
+    highest = [max(run, key=lambda moment: moment[2]) for _, run in runs]
+    return tuple(Moment(layer, phase, held + beside, g) for layer, phase, held, g in highest)

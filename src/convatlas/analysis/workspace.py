@@ -2,8 +2,8 @@
 
 oneDNN computes in a blocked layout, 16 channels together. An image in torch's ordinary
 layout is copied into it, so is the weight, and the result is copied back; in half precision
-a dense convolution accumulates in single precision. Measured with torch 2.13 by
-``benchmarks/memory.py --scratch``. Knows nothing about modules.
+a dense convolution accumulates in single precision. Seen in the allocator's events of torch
+2.13; ``benchmarks/memory.py`` holds the sums against it. Knows nothing about modules.
 """
 
 from __future__ import annotations
