@@ -1,12 +1,16 @@
-"""Numbers as people write them on a command line: 300M, 4.1G, 500k."""
+"""Numbers as people write them on a command line: 300M, 4.1G, 500k, 8GB, 512MiB."""
 
 from __future__ import annotations
 
+import re
+
 from convatlas.errors import OptionError
 
-__all__ = ["parse_count"]
+__all__ = ["parse_bytes", "parse_count"]
 
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
+_BYTES = re.compile(r"([0-9.]+) ?([kmgt]?)(i?)b?", re.IGNORECASE)
+_POWERS = " kmgt"
 
 
 def parse_count(text: str | None, flag: str) -> float | None:
@@ -23,3 +27,20 @@ def parse_count(text: str | None, flag: str) -> float | None:
         return float(digits) * factor
     except ValueError:
         raise OptionError(f"{flag} expects a number such as 300M or 2.5e6, got {text!r}") from None
+
+
+def parse_bytes(text: str, flag: str) -> int:
+    """Return ``"8GB"`` as 8 · 10⁹ and ``"8GiB"`` as 8 · 2³⁰.
+
+    Raises:
+        OptionError: Not a number with a unit of bytes behind it.
+    """
+    match = _BYTES.fullmatch(text.strip())
+    try:
+        number = float(match[1]) if match else -1.0
+    except ValueError:
+        number = -1.0
+    if match is None or number <= 0:
+        raise OptionError(f"{flag} expects a size such as 8GB or 512MiB, got {text!r}")
+    base = 1024 if match[3] else 1000
+    return int(number * base ** _POWERS.index(match[2].lower() or " "))

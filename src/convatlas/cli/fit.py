@@ -1,0 +1,98 @@
+"""``convatlas fit``: does a network fit into this much memory, and how large a batch?"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["fit"]
+
+
+def fit(
+    name: Annotated[str, typer.Argument(help="Name of a network; see `convatlas list`.")],
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Find the largest batch that fits: 8GB, 512MiB. Or give --batch."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Say what this batch needs.")] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="A training step instead of inference.")
+    ] = False,
+    optimizer: Annotated[
+        str, typer.Option(help="With --train: sgd, momentum, adam or adamw.")
+    ] = "momentum",
+    precision: Annotated[
+        str, typer.Option(help="float32, or autocast to bfloat16 or float16.")
+    ] = "float32",
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="With --train: train the head alone.")
+    ] = False,
+    checkpointing: Annotated[
+        bool,
+        typer.Option("--checkpointing", help="With --train: compute blocks again in the backward."),
+    ] = False,
+    ema: Annotated[
+        bool, typer.Option("--ema", help="With --train: keep an averaged copy of the weights.")
+    ] = False,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Images and weights in that layout.")
+    ] = False,
+    input_size: Annotated[
+        int | None,
+        typer.Option("--input", help="Height and width in pixels; the paper's if left out."),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Number of classes; the paper's if left out.")
+    ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Also list the memory layer by layer.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Predict the peak memory of a network, or the largest batch that fits, without running it."""
+    from convatlas.cli.networks import network_to_look_at
+    from convatlas.cli.numbers import parse_bytes
+    from convatlas.cli.terminal import Terminal
+    from convatlas.errors import OptionError
+
+    if (memory is None) == (batch is None):
+        raise OptionError("expected either --memory or --batch, got both or neither: give one")
+    limit = parse_bytes(memory, "--memory") if memory else None
+    model, size = network_to_look_at(name, input_size=input_size, classes=classes)
+    if freeze:
+        model.stem.requires_grad_(False)
+        model.stages.requires_grad_(False)
+    from convatlas.analysis.memory import TrainingMemory, max_batch, predict_memory
+
+    training = TrainingMemory(optimizer, ema=ema, checkpointing=checkpointing) if train else None
+    options: dict[str, Any] = {
+        "training": training,
+        "precision": precision,
+        "channels_last": channels_last,
+    }
+    if limit is None:
+        report = predict_memory(model, size, batch=batch or 1, **options)
+    else:
+        terminal = Terminal()
+        report = max_batch(
+            model,
+            limit,
+            size,
+            tried=lambda tried: terminal.say(f"batch {tried.batch}: {tried.peak_bytes:,} bytes"),
+            **options,
+        )
+    if json:
+        from convatlas.render.data import to_json
+
+        sys.stdout.write(to_json(report))
+        return
+    from rich.console import Console
+
+    from convatlas.render.memory import memory_table, timeline_table
+
+    console = Console()
+    console.print(memory_table(report, limit))
+    if timeline:
+        console.print(timeline_table(report))
