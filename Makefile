@@ -1,6 +1,9 @@
 # Every target runs in the active environment: pip install -c constraints.txt -e '.[dev]'
 
-.PHONY: run test test-slow test-gpu check docs bench format
+.PHONY: run test test-slow test-full-size test-gpu check docs bench bench-networks format
+
+# the environment of tools/oracles/build_environment.py, with torchvision and timm
+ORACLES ?= $(HOME)/.cache/convatlas/oracles/bin/python
 
 run:            ## the main job, on scikit-learn's digits
 	convatlas run
@@ -10,6 +13,9 @@ test:           ## the tests that need minutes
 
 test-slow:      ## every network at full size, and real training runs
 	pytest -m slow
+
+test-full-size: ## only that: one image of its own size through every network
+	pytest -m slow tests/models/test_promises.py -k full_size
 
 test-gpu:       ## the checks that need a CUDA device
 	pytest -m gpu
@@ -26,6 +32,11 @@ docs:           ## regenerate what is generated: docs/cli.md, docs/models.md
 bench:          ## timings, as ratios in one run
 	python benchmarks/start_up.py
 	python benchmarks/analyze.py
+	python benchmarks/densenet_memory.py
+
+bench-networks: ## networks next to torchvision's and timm's, in the environment of the oracles
+	PYTHONPATH=src:tools/oracles $(ORACLES) benchmarks/networks.py
+	PYTHONPATH=src:tools/oracles $(ORACLES) benchmarks/building.py
 
 format:
 	ruff format .

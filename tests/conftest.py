@@ -9,3 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell's background jobs ignore Ctrl-C, and hand that down; tests of Ctrl-C need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Weights at hand decide what is chosen: none but those of installed packages.
+os.environ["CONVATLAS_CACHE"] = os.path.join(os.devnull, "convatlas")
+os.environ["CONVATLAS_OFFLINE"] = "1"
+os.environ.pop("CONVATLAS_MIRROR", None)
+os.environ["no_proxy"] = "127.0.0.1"

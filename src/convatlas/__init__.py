@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from convatlas.errors import ConvAtlasError
     from convatlas.models.anatomy import ConvNet, Feature
     from convatlas.models.catalogue import list_models
+    from convatlas.models.pretrained.alignment import align_by_structure
     from convatlas.models.registry import create_model
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ConvNet",
     "CostReport",
     "Feature",
+    "align_by_structure",
     "analyze",
     "create_model",
     "list_models",
@@ -33,6 +35,7 @@ _HOMES = {
     "ConvNet": "convatlas.models.anatomy",
     "CostReport": "convatlas.analysis.report",
     "Feature": "convatlas.models.anatomy",
+    "align_by_structure": "convatlas.models.pretrained.alignment",
     "analyze": "convatlas.analysis.cost",
     "create_model": "convatlas.models.registry",
     "list_models": "convatlas.models.catalogue",

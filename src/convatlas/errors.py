@@ -7,6 +7,7 @@
     ├── InputSizeError        (ValueError)   an image smaller than the network can take
     ├── DataError             (ValueError)   images or labels that cannot be used
     ├── WeightsError          (ValueError)   a weight file that is missing, changed or does not fit
+    ├── FetchError            (RuntimeError) a published file that cannot be had, or was changed
     ├── CheckpointError       (ValueError)   a run or checkpoint that cannot be read or resumed
     ├── BudgetError           (ValueError)   no network meets the budget
     ├── ExportError           (RuntimeError) an export that failed or disagrees with the model
@@ -28,6 +29,7 @@ __all__ = [
     "ConvAtlasError",
     "DataError",
     "ExportError",
+    "FetchError",
     "InputSizeError",
     "MissingExtraError",
     "OptionError",
@@ -74,6 +76,10 @@ class DataError(ConvAtlasError, ValueError):
 
 class WeightsError(ConvAtlasError, ValueError):
     """A weight file that is missing, was changed, or does not fit the model."""
+
+
+class FetchError(ConvAtlasError, RuntimeError):
+    """A published file that cannot be downloaded, or is not what was published."""
 
 
 class CheckpointError(ConvAtlasError, ValueError):

@@ -55,8 +55,10 @@ def require_writable(path: Path) -> None:
 def stage_file(path: Path, fill: Callable[[Path], object]) -> Path:
     """Let ``fill`` write a temporary file beside ``path``, flush it to the disk, and return it.
 
+    Whatever ``fill`` raises, nothing is left behind.
+
     Raises:
-        OutputError: The folder cannot be made or written; nothing is left behind.
+        OutputError: The folder cannot be made or written.
     """
     staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -64,10 +66,12 @@ def stage_file(path: Path, fill: Callable[[Path], object]) -> Path:
         fill(staged)
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too
         if staged.parent.is_dir():
             staged.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        if isinstance(error, OSError):
+            raise _cannot_write(path, error) from error
+        raise
     return staged
 
 

@@ -13,7 +13,8 @@ SOURCE = Path(convatlas.__file__).parent
 
 ROWS = [
     {"errors"},
-    {"files"},
+    {"files", "download"},
+    {"fetch"},
     {"layers", "data"},
     {"models"},
     {"analysis"},

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from convatlas.layers.attention import SqueezeExcite
-from convatlas.layers.conv import ConvNormAct, SameConv2d, named
-from convatlas.layers.head import classifier, pooled_classifier
-from convatlas.layers.init import he_normal
+from convatlas.layers.conv import ConvNormAct, SameConv2d, named, overwriting
+from convatlas.layers.head import classifier, convolved_classifier, pooled_classifier
+from convatlas.layers.init import faint_class_maps, he_normal
 from convatlas.layers.residual import DropPath
 from convatlas.layers.rounding import efficientnet_depth, mobilenet_width
 
@@ -94,3 +94,26 @@ def test_he_initialisation_has_the_paper_s_deviation():
 def test_named_keeps_order_and_names():
     model = named(b=nn.ReLU(), a=nn.Identity())
     assert [name for name, _ in model.named_children()] == ["b", "a"]
+
+
+def test_an_activation_overwrites_its_input_where_it_can():
+    x = torch.tensor([-1.0, 2.0])
+    assert overwriting(nn.ReLU)(x) is x
+    assert x.tolist() == [0, 2]
+    assert overwriting(nn.Tanh)(x) is not x
+
+
+@pytest.mark.parametrize(("mode", "fan"), [("fan_in", 64 * 9), ("fan_out", 256 * 9)])
+def test_he_initialisation_keeps_the_side_that_is_asked_for(mode, fan):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(64, 256, 3)
+    he_normal(conv, mode)
+    assert conv.weight.std().item() == pytest.approx((2 / fan) ** 0.5, rel=0.02)
+
+
+def test_rectified_class_maps_begin_faint():
+    torch.manual_seed(0)
+    maps = convolved_classifier(512, 10)
+    faint_class_maps(maps)
+    assert maps.conv.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    faint_class_maps(convolved_classifier(512, 0))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from runpy import run_path
+
 import pytest
 import torch
 from torch import nn
 
-from convatlas.models.densenet import DenseBlock, DenseLayer
+from convatlas.models.densenet import DenseLayer
 from convatlas.models.registry import create_model
 
 
@@ -72,28 +75,52 @@ def test_checkpointing_changes_no_number():
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
 
 
-def _stored_bytes(depth, checkpointing):
-    """Return the bytes that autograd keeps for the backward pass of one dense block."""
-    block = DenseBlock(8, 4, depth, checkpointing=checkpointing).train()
-    storages = {}
+_INPUT, _GROWTH, _SIDE = 64, 32, 4
+_BENCHMARK = run_path(str(Path(__file__).parents[2] / "benchmarks" / "densenet_memory.py"))
 
-    def keep(tensor):
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = block(torch.randn(2, 8, 16, 16, requires_grad=True))
-    assert output.shape[1] == 8 + 4 * depth
-    return sum(storages.values())
+def _kept_bytes(depth, checkpointing):
+    """Return the bytes that the forward pass of one dense block leaves behind for the backward."""
+    return _BENCHMARK["kept_bytes"](depth, _SIDE, checkpointing=checkpointing)
+
+
+def _kept_by_hand(depth, checkpointing):
+    """Count the same by the paper's figure: what each operator's derivative reads.
+
+    Around its 3×3 a layer keeps the norm's input and the rectified (4k channels each), with the
+    norm's two statistics per channel. Stored, it keeps the same around its 1×1, of the C_i
+    channels of a concatenation of its own; checkpointed, instead of them, the map that the
+    layer before gave (k). The block adds its output.
+    """
+    squeezed = 4 * _GROWTH
+    channels, statistics = _INPUT + _GROWTH * depth, 0
+    for i in range(depth):
+        inputs = _INPUT + _GROWTH * i
+        channels += 2 * squeezed
+        statistics += 2 * squeezed
+        if not checkpointing:
+            channels += 2 * inputs
+            statistics += 2 * inputs
+        elif i:
+            channels += _GROWTH
+    return 4 * (_SIDE * _SIDE * channels + statistics)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "checkpointing"])
+@pytest.mark.parametrize("depth", [6, 12, 24, 48])
+def test_memory_is_what_is_counted_by_hand(depth, checkpointing):
+    assert _kept_bytes(depth, checkpointing) == _kept_by_hand(depth, checkpointing)
 
 
 def test_checkpointing_makes_memory_linear_in_depth():
-    """A line has no second difference; what every layer stores of all before it has one."""
-    spared = [_stored_bytes(depth, True) for depth in (4, 8, 12)]
-    plain = [_stored_bytes(depth, False) for depth in (4, 8, 12)]
-    bend = [sizes[2] - 2 * sizes[1] + sizes[0] for sizes in (spared, plain)]
-    assert bend[0] < 0.1 * bend[1]
-    assert spared[2] < plain[2] / 2
+    """Twice the layers take twice the memory, and without checkpointing nearly four times."""
+    growth = [
+        [_kept_bytes(2 * depth, spared) / _kept_bytes(depth, spared) for depth in (6, 12, 24)]
+        for spared in (False, True)
+    ]
+    assert growth[0] == sorted(growth[0])
+    assert growth[0][-1] > 3.3
+    assert max(growth[1]) < 2.05
 
 
 def test_evaluation_computes_nothing_twice():

@@ -8,8 +8,10 @@ import torch
 from convatlas.errors import OptionError
 from convatlas.models.registry import create_model
 
-# Symmetric padding everywhere: the dense map holds the sparse one from its first pixel on.
+# Padding that leaves the first tap in place: the dense map holds the sparse one from its first
+# pixel on.
 EXACT = ["vgg11", "resnet18", "resnet50", "plain18", "mobilenetv2_035", "efficientnet_b0"]
+EXACT += ["convnext_tiny", "convnextv2_atto", "repvgg_a0"]
 
 
 def _pair(name, output_stride):
@@ -76,3 +78,20 @@ def test_parameters_keep_their_names_and_values():
 
 def test_a_net_of_small_stride_stays_as_it_is():
     assert create_model("cifar_resnet20", output_stride=8).feature_info[-1].stride == 4
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_an_even_kernel_loses_no_pixel(output_stride):
+    """A 2×2 of stride 2 ends one pixel early when it slides by 1, and by its dilation later."""
+    for name in ("convnext_tiny", "convnextv2_atto"):
+        with torch.device("meta"):
+            model = create_model(name, output_stride=output_stride)
+            maps = model.forward_features(torch.empty(1, 3, 96, 160))
+        assert [f.stride for f in model.feature_info][-1] == output_stride
+        for feature, x in zip(model.feature_info, maps, strict=True):
+            assert x.shape[-2:] == (96 // feature.stride, 160 // feature.stride)
+
+
+def test_patches_that_are_merged_cannot_be_dilated():
+    with torch.device("meta"), pytest.raises(OptionError, match=r"other means.*output_stride=32"):
+        create_model("swin_t", output_stride=16)

@@ -69,7 +69,9 @@ def test_the_papers_kernel_is_an_option():
         _meta("googlenet", large_kernel=4)
 
 
-@pytest.mark.parametrize(("name", "classifiers"), [("googlenet", 2), ("inception_v3", 1)])
+@pytest.mark.parametrize(
+    ("name", "classifiers"), [("googlenet", 2), ("inception_v2", 1), ("inception_v3", 1)]
+)
 def test_auxiliary_classifiers_stand_beside_the_path(name, classifiers):
     model = create_model(name, num_classes=5, stem="small").eval()
     images = torch.randn(2, 3, 40, 40)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
+from convatlas.data.preprocess import Preprocessing
+from convatlas.deploy.agreement import Agreement
+from convatlas.deploy.export import export_onnx
+from convatlas.deploy.runtime import OnnxClassifier
 from convatlas.errors import ConvAtlasError, InputSizeError, OptionError, UnknownOptionError
 from convatlas.models.catalogue import find_entry, list_models
 from convatlas.models.registry import create_model
+from oracles.fill import fill, image_batch
 
 # One network per kind of block; the others differ from it by a table row alone.
 KINDS = [
@@ -22,6 +31,10 @@ KINDS = [
     "plain18",
     "cifar_resnet20",
     "cifar_plain20",
+    "resnet18d",
+    "resnetv2_18",
+    "cifar_resnetv2_164",
+    "wrn_16_8",
     "resnext50_32x4d",
     "seresnet50",
     "regnet_x_200mf",
@@ -29,6 +42,10 @@ KINDS = [
     "cifar_densenet_bc_100_12",
     "densenet121",
     "convnext_tiny",
+    "convnextv2_atto",
+    "swin_t",
+    "repvgg_a0",
+    "ghostnet_050",
     "squeezenet1_1",
     "mobilenetv2_035",
     "efficientnet_b0",
@@ -38,15 +55,59 @@ KINDS = [
     "shufflenet_v1_x0_5_g3",
     "shufflenet_v2_x0_5",
     "googlenet",
+    "bn_inception",
+    "inception_v2",
     "inception_v3",
+    "inception_resnet_v1",
     "nin_cifar10",
     "xception",
     "mobilenetv3_small",
     "mnasnet_050",
+    "nasnet_a_mobile",
+]
+# Kinds that train for 20 steps in a second or three, and kinds that between them hold the
+# operators; the rest is slow.
+TRAINED = [
+    "lenet5",
+    "resnet18",
+    "plain18",
+    "cifar_resnet20",
+    "regnet_x_200mf",
+    "regnet_y_200mf",
+    "densenet121",
+    "convnextv2_atto",
+    "repvgg_a0",
+    "ghostnet_050",
+    "squeezenet1_1",
+    "mobilenetv2_035",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "mobilenetv1_025",
+    "shufflenet_v1_x0_5_g3",
+    "shufflenet_v2_x0_5",
+    "googlenet",
+    "nin_cifar10",
+    "mobilenetv3_small",
+    "mnasnet_050",
+]
+EXPORTED = [
+    "lenet5",
+    "cifar_resnet20",
+    "convnextv2_atto",
+    "squeezenet1_1",
+    "efficientnet_lite0",
+    "shufflenet_v2_x0_5",
+    "mobilenetv3_small",
 ]
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in list_models() if name not in KINDS]
 every_model = pytest.mark.parametrize("name", list_models())
 every_kind = pytest.mark.parametrize("name", [*KINDS, *OTHERS])
+
+
+def _fast(names):
+    """Return every network, those that are not among ``names`` marked slow."""
+    slow = [pytest.param(n, marks=pytest.mark.slow) for n in list_models() if n not in names]
+    return pytest.mark.parametrize("name", [*names, *slow])
 
 
 def _input(model, batch=2, size=None):
@@ -174,6 +235,107 @@ def test_torch_export_gives_the_same_logits(name):
         torch.testing.assert_close(program.module()(other), model(other))
 
 
+@every_kind
+def test_nothing_overwrites_the_image_or_a_feature(name):
+    model = _meta(name).eval()
+    image = _input(model).to("meta")
+    seen = [(image, image._version)]
+
+    def note(module, args, output):
+        seen.extend((tensor, tensor._version) for tensor in tree_leaves(output))
+
+    for module in (model.stem, *model.stages):
+        module.register_forward_hook(note)
+    model(image)
+    assert len(seen) > len(model.stages)
+    assert all(tensor._version == version for tensor, version in seen)
+
+
+def _size_and_step(model):
+    """Return the side of the images, and the step of AdamW, whatever size the gradients have.
+
+    A thousandth is its usual one. A rectified net that nothing normalises dies of it, and on
+    small images, which look alike to it.
+    """
+    modules = list(model.modules())
+    normalised = any(isinstance(m, nn.BatchNorm2d | nn.LayerNorm) for m in modules)
+    rectified = any(isinstance(m, nn.ReLU) for m in modules)
+    size, step = (64, 3e-4) if rectified and not normalised else (32, 1e-3)
+    return max(model.min_input_size, size), step
+
+
+@_fast(TRAINED)
+def test_the_loss_falls(name):
+    """Each of four images is of another class: a net that does not see them stays at ln 4."""
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=4, dropout=0.0).train()
+    for module in model.modules():
+        if hasattr(module, "probability"):
+            module.probability = 0.0
+    size, step = _size_and_step(model)
+    images = torch.from_numpy(image_batch(size, model.in_channels, 4))
+    optimiser = torch.optim.AdamW(model.parameters(), step)
+    for _ in range(20):
+        optimiser.zero_grad()
+        loss = F.cross_entropy(model(images), torch.arange(4))
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.8 * math.log(4)
+
+
+def _lively(name, **options):
+    """Return a net whose every parameter matters: filled, with the statistics of its own maps.
+
+    As initialised, layer scales of 1e-6 would hide a block, and norms that normalise nothing
+    would let a thousand layers grow to infinity.
+    """
+    model = create_model(name, **options).eval()
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.from_numpy(fill(key, tuple(value.shape))))
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train().momentum = None  # the statistics become those of the first batch
+    size = max(model.min_input_size, 64)
+    with torch.no_grad():
+        model(torch.from_numpy(image_batch(size, model.in_channels, 4)))
+    return model.eval()
+
+
+@_fast(EXPORTED)
+def test_onnx_gives_the_same_logits(name, tmp_path):
+    model = _lively(name, num_classes=4)
+    size, channels = max(model.min_input_size, 64), model.in_channels
+    preprocessing = Preprocessing(
+        input_size=size,
+        channels=channels,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        interpolation="bilinear",
+        resize_mode="crop",
+        crop_fraction=1.0,
+    )
+    path = tmp_path / "net.onnx"
+    export_onnx(model, path, preprocessing, "abcd")
+    images = torch.from_numpy(image_batch(size, channels, 3))
+    with torch.no_grad():
+        expected = model(images).numpy()
+    agreement = Agreement.of(expected, OnnxClassifier(path, threads=1).logits(images))
+    assert agreement.passed, agreement
+
+
+@pytest.mark.slow
+@every_model
+def test_full_size(name):
+    """At the size and with the classes of its paper; the largest takes some 5 GB."""
+    entry, model = find_entry(name), _lively(name)
+    images = image_batch(entry.input_size, model.in_channels, 1)
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(images))
+    assert logits.shape == (1, entry.num_classes)
+    assert logits.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -195,5 +357,5 @@ def test_other_channels_are_refused_with_advice():
 
 
 def test_every_kind_is_registered():
-    assert set(KINDS) <= set(list_models())
+    assert {*KINDS, *TRAINED, *EXPORTED} <= set(list_models())
     assert issubclass(UnknownOptionError, ConvAtlasError)

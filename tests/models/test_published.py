@@ -12,6 +12,7 @@ from torch import nn
 from convatlas.models.auxiliary import Beside
 from convatlas.models.catalogue import list_entries
 from convatlas.models.registry import create_model
+from convatlas.models.swin import WindowAttention
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "published.csv"
 ROWS = list(csv.DictReader(FIXTURE.read_text(encoding="utf-8").splitlines()))
@@ -32,6 +33,8 @@ def _macs(model, size):
             total += output.numel() * module.weight[0].numel()
         elif isinstance(module, nn.Linear):
             total += output.numel() * module.in_features
+        elif isinstance(module, WindowAttention):  # q·k and weights·v, over a window of 49 pixels
+            total += 2 * 49 * output.numel()
 
     for module in model.modules():
         module.register_forward_hook(count)

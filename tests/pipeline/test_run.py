@@ -16,7 +16,7 @@ from convatlas.errors import BudgetError, CheckpointError, OptionError
 from convatlas.pipeline.prediction import predict_files
 from convatlas.pipeline.preparation import build, pick, prepare, recipe_for
 from convatlas.pipeline.run import resume, run
-from convatlas.pipeline.settings import RunSettings, new_folder
+from convatlas.pipeline.settings import RunSettings, new_folder, read_record
 from convatlas.pipeline.trained import load_trained
 from convatlas.search.budget import Budget
 from convatlas.train.interrupt import Interrupted
@@ -132,6 +132,18 @@ def test_an_interrupted_run_resumes_to_the_same_weights(outcome, tmp_path):
     first, second = (load_trained(o.folder).model.state_dict() for o in (outcome, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert resumed.evaluation == outcome.evaluation
+
+
+def test_a_resumed_run_keeps_the_weights_it_began_with(outcome, monkeypatch):
+    settings, begun = read_record(outcome.folder)
+    assert settings == SHORT
+    assert begun == {"name": "cifar_resnet20", "weights": None, "input_size": 8, "in_channels": 1}
+    chosen = outcome.choice.chosen
+    downloaded = replace(chosen, weights="timm", input_size=224, in_channels=3)
+    job = "convatlas.pipeline.run"
+    monkeypatch.setattr(f"{job}.pick", lambda *_: replace(outcome.choice, chosen=downloaded))
+    monkeypatch.setattr(f"{job}._guided", lambda _settings, _prepared, choice, *_: choice.chosen)
+    assert resume(outcome.folder, Quiet()) == chosen
 
 
 def test_a_second_run_does_not_touch_the_first(tmp_path):

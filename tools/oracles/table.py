@@ -60,6 +60,7 @@ TIMM = (
     (96, "tf_efficientnetv2_b0 tf_efficientnetv2_b1 tf_efficientnetv2_b2 tf_efficientnetv2_b3"),
     (96, "tf_efficientnetv2_s tf_efficientnetv2_m tf_efficientnetv2_l"),
     (64, "resnet18 resnet34 resnet50 resnet50d resnet101 resnet152"),
+    (64, "resnet18d resnet34d resnet101d resnet152d"),
     (64, "resnetv2_18 resnetv2_34 resnetv2_50 resnetv2_101 resnetv2_152"),
     (64, "wide_resnet50_2 wide_resnet101_2"),
     (64, "resnext50_32x4d resnext101_32x4d resnext101_32x8d resnext101_64x4d"),

@@ -24,7 +24,7 @@ def list_networks(
     ] = None,
     year: Annotated[int | None, typer.Option(help="Year of the paper.")] = None,
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Only networks with a source of weights.")
+        bool, typer.Option("--pretrained", help="Only networks with weights at hand, offline.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,

@@ -10,10 +10,13 @@ from typing import Annotated
 import typer
 
 from convatlas import __version__
+from convatlas.cli.fit import fit
 from convatlas.cli.list import list_networks
 from convatlas.cli.predict import predict
 from convatlas.cli.run import run
+from convatlas.cli.see import see
 from convatlas.cli.show import show
+from convatlas.cli.timeline import timeline
 from convatlas.errors import ConvAtlasError
 
 __all__ = ["app", "main"]
@@ -27,6 +30,9 @@ app = typer.Typer(
 )
 app.command("list")(list_networks)
 app.command("show")(show)
+app.command("timeline")(timeline)
+app.command("fit")(fit)
+app.command("see")(see)
 app.command("run")(run)
 app.command("predict")(predict)
 
@@ -56,6 +62,7 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the exit status is 2 after an error, 130 after Ctrl-C."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("convatlas.download").setLevel(logging.INFO)  # how far it is
     try:
         app(args=arguments)
     except ConvAtlasError as error:

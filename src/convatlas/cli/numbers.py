@@ -6,7 +6,7 @@ import re
 
 from convatlas.errors import OptionError
 
-__all__ = ["parse_bytes", "parse_count"]
+__all__ = ["parse_bytes", "parse_count", "parse_place"]
 
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 _BYTES = re.compile(r"([0-9.]+) ?([kmgt]?)(i?)b?", re.IGNORECASE)
@@ -44,3 +44,18 @@ def parse_bytes(text: str, flag: str) -> int:
         raise OptionError(f"{flag} expects a size such as 8GB or 512MiB, got {text!r}")
     base = 1024 if match[3] else 1000
     return int(number * base ** _POWERS.index(match[2].lower() or " "))
+
+
+def parse_place(text: str | None, flag: str) -> tuple[int, int] | None:
+    """Return ``"3,4"`` as (3, 4); None stays None.
+
+    Raises:
+        OptionError: Not two whole numbers.
+    """
+    if text is None:
+        return None
+    row, _, column = text.partition(",")
+    try:
+        return int(row), int(column)
+    except ValueError:
+        raise OptionError(f"{flag} expects a row and a column such as 3,4, got {text!r}") from None

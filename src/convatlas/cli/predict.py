@@ -16,6 +16,10 @@ def predict(
     model: Annotated[
         str, typer.Option(help="A run folder, or a network with ImageNet weights.")
     ] = "efficientnet_lite0",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="'torchvision', 'timm' …: downloaded; those at hand if left out."),
+    ] = None,
     top: Annotated[int, typer.Option(help="Number of classes to print.", min=1)] = 5,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -23,7 +27,7 @@ def predict(
     from convatlas.pipeline.prediction import predict_files
     from convatlas.render.data import predictions_to_json
 
-    predictions = predict_files(photos, model, top)
+    predictions = predict_files(photos, model, top, weights)
     if json:
         sys.stdout.write(predictions_to_json(predictions))
         return

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from convatlas.cli.drawing import drawing_file
+
+if TYPE_CHECKING:
+    from convatlas.models.anatomy import ConvNet
 
 __all__ = ["show"]
 
@@ -26,11 +32,16 @@ def show(
     output_stride: Annotated[int, typer.Option(help="8, 16 or 32.")] = 32,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(help="Draw the network into this SVG file instead; NAME.svg in a folder."),
+    ] = None,
 ) -> None:
     """Show the layers of a network: shape, parameters, MACs, FLOPs, memory, receptive field."""
     from convatlas.models.catalogue import find_entry
 
     entry = find_entry(name)
+    drawing = drawing_file(diagram, name, "--diagram") if diagram else None
     import torch
 
     from convatlas.analysis.cost import analyze
@@ -41,6 +52,9 @@ def show(
     given = {key: value for key, value in options.items() if value is not None}
     with torch.device("meta"):
         model = create_model(name, output_stride=output_stride, **given)
+    if drawing is not None:
+        _draw(model, name, input_size or entry.input_size, drawing)
+        return
     report = analyze(model, input_size or entry.input_size, in_channels=model.in_channels)
     if json or csv:
         sys.stdout.write(cost_to_json(report) if json else cost_to_csv(report))
@@ -50,3 +64,12 @@ def show(
     from convatlas.render.tables import cost_table
 
     Console().print(cost_table(report))
+
+
+def _draw(model: ConvNet, name: str, input_size: int, file: Path) -> None:
+    from convatlas.analysis.diagram import diagram
+    from convatlas.files import write_text
+    from convatlas.render.diagram import diagram_svg
+
+    write_text(file, diagram_svg(diagram(model, input_size), name))
+    typer.echo(f"drawing: {file}")

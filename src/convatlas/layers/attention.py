@@ -17,7 +17,7 @@ class SqueezeExcite(nn.Module):
 
     Args:
         channels: Channels of the map, C.
-        reduced: Channels between W1 and W2; the paper's ratio 16 when None.
+        reduced: Channels between W1 and W2; the paper's ratio 16 when None, and at least 1.
         act: Activation between them.
         gate: Activation that makes the gate.
     """
@@ -31,7 +31,7 @@ class SqueezeExcite(nn.Module):
         gate: Callable[[], nn.Module] = nn.Sigmoid,
     ) -> None:
         super().__init__()
-        reduced = channels // 16 if reduced is None else reduced
+        reduced = max(1, channels // 16) if reduced is None else reduced
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, reduced, 1)
         self.act = act()

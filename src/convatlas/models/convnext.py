@@ -8,35 +8,37 @@ Differences from the paper: none. A downsampling belongs to the stage that it op
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convatlas.layers.conv import named
 from convatlas.layers.head import pooled_classifier
-from convatlas.layers.residual import DropPath
+from convatlas.layers.init import truncated_normal
+from convatlas.layers.norm import LayerNorm2d
+from convatlas.layers.residual import DropPath, drop_path_rates
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
 
-__all__ = ["Block", "LayerNorm2d", "convnext"]
+__all__ = ["Block", "LayerScale", "Variant", "convnext"]
 
 _EPS = 1e-6
-_LAYER_SCALE = 1e-6
+_norm = partial(LayerNorm2d, eps=_EPS)
 
 
-class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation of each pixel over its channels."""
+class LayerScale(nn.Module):
+    """``γ · x`` with one learned γ per channel, which begins at 1e-6 (arXiv 2103.17239)."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=_EPS)
+        super().__init__()
+        self.layer_scale = nn.Parameter(torch.full((channels, 1, 1), 1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x`` (N, C, H, W) over C."""
-        x = x.permute(0, 2, 3, 1)
-        x = F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-        return x.permute(0, 3, 1, 2)
+        """Scale the channels of ``x`` (N, C, H, W)."""
+        return self.layer_scale * x
 
 
 class Block(nn.Module):
@@ -47,23 +49,33 @@ class Block(nn.Module):
     Args:
         channels: Channels of the input and the output.
         drop_path: Probability of leaving out f while training.
+        scale: Makes γ for the channels.
+        response: Makes what follows GELU, for the fourfold channels of a map (N, H, W, 4C).
     """
 
-    def __init__(self, channels: int, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        drop_path: float = 0.0,
+        *,
+        scale: Callable[[int], nn.Module] = LayerScale,
+        response: Callable[[int], nn.Module] = nn.Identity,
+    ) -> None:
         super().__init__()
-        self.layer_scale = nn.Parameter(torch.full((channels, 1, 1), _LAYER_SCALE))
+        self.scale = scale(channels)
         self.depthwise = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=_EPS)
         self.expand = nn.Linear(channels, 4 * channels)
         self.act = nn.GELU()
+        self.response = response(4 * channels)
         self.project = nn.Linear(4 * channels, channels)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
         y = self.depthwise(x).permute(0, 2, 3, 1)
-        y = self.project(self.act(self.expand(self.norm(y))))
-        return x + self.drop_path(self.layer_scale * y.permute(0, 3, 1, 2))
+        y = self.project(self.response(self.act(self.expand(self.norm(y)))))
+        return x + self.drop_path(self.scale(y.permute(0, 3, 1, 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,7 @@ class Variant:
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     drop_path: float
+    block: Callable[[int, float], nn.Module] = Block
 
 
 VARIANTS = {
@@ -86,16 +99,13 @@ VARIANTS = {
 
 def _stages(variant: Variant) -> list[nn.Module]:
     stages: list[nn.Module] = []
-    total, built = sum(variant.depths), 0
-    for i, (depth, channels) in enumerate(zip(variant.depths, variant.widths, strict=True)):
-        blocks = []
-        for _ in range(depth):
-            blocks.append(Block(channels, variant.drop_path * built / (total - 1)))
-            built += 1
+    rates = drop_path_rates(variant.depths, variant.drop_path)
+    for i, channels in enumerate(variant.widths):
         parts: dict[str, nn.Module] = {}
         if i:
             before = variant.widths[i - 1]
-            parts = {"norm": LayerNorm2d(before), "downsample": nn.Conv2d(before, channels, 2, 2)}
+            parts = {"norm": _norm(before), "downsample": nn.Conv2d(before, channels, 2, 2)}
+        blocks = [variant.block(channels, rate) for rate in rates[i]]
         stages.append(named(**parts, blocks=nn.Sequential(*blocks)))
     return stages
 
@@ -104,31 +114,19 @@ def _stages(variant: Variant) -> list[nn.Module]:
 def convnext(variant: Variant, common: Common) -> ConvNet:
     """Build a ConvNeXt; ``stem="small"`` makes its stem a 3×3 convolution of stride 1."""
     first = variant.widths[0]
-    if common.small:
-        conv = nn.Conv2d(common.in_channels, first, 3, padding=1)
-    else:
-        conv = nn.Conv2d(common.in_channels, first, 4, 4)
-    last = variant.widths[-1]
+    window = (3, 1, 1) if common.small else (4, 4)
+    conv, last = nn.Conv2d(common.in_channels, first, *window), variant.widths[-1]
     head = dict(
         pooled_classifier(last, common.num_classes, common.dropout_or(0.0)).named_children()
     )
     model = ConvNet(
-        named(conv=conv, norm=LayerNorm2d(first)),
+        named(conv=conv, norm=_norm(first)),
         _stages(variant),
-        named(pool=head.pop("pool"), norm=LayerNorm2d(last), **head),
+        named(pool=head.pop("pool"), norm=_norm(last), **head),
         channels=variant.widths,
         strides=(1 if common.small else 4, 2, 2, 2),
         in_channels=common.in_channels,
         min_input_size=8 if common.small else 32,
     )
-    _truncated_normal(model)
+    truncated_normal(model, nn.Conv2d, nn.Linear)
     return model
-
-
-def _truncated_normal(model: nn.Module) -> None:
-    """Draw all weights from a normal of deviation 0.02, cut off at ±2; set biases to 0."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -32,7 +32,7 @@ def _norm_act_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.
     """Return the composite function: normalise, rectify, convolve."""
     return named(
         norm=nn.BatchNorm2d(in_channels),
-        act=nn.ReLU(),
+        act=nn.ReLU(inplace=True),
         conv=nn.Conv2d(
             in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
         ),
@@ -71,7 +71,11 @@ class DenseLayer(nn.Module):
         """Return the new map (N, k, H, W) from all ``maps`` (N, C_i, H, W) before."""
         if self.checkpointing and self.training and torch.is_grad_enabled():
             squeezed = checkpoint(
-                self._squeezed, *maps, use_reentrant=False, context_fn=self._contexts
+                self._squeezed,
+                *maps,
+                use_reentrant=False,
+                preserve_rng_state=False,  # nothing in it is random
+                context_fn=self._contexts,
             )
         else:
             squeezed = self._squeezed(*maps)
@@ -167,7 +171,7 @@ def densenet(variant: Variant, common: Common, *, checkpointing: bool = False) -
         parts["block"] = DenseBlock(channels, variant.growth, depth, checkpointing=checkpointing)
         channels += depth * variant.growth
         if i == last:
-            parts["norm"], parts["act"] = nn.BatchNorm2d(channels), nn.ReLU()
+            parts["norm"], parts["act"] = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
         stages.append(named(**parts))
         widths.append(channels)
     small = common.small or variant.cifar

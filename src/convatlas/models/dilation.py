@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from convatlas.errors import OptionError
+from convatlas.layers.conv import EvenConv2d
 from convatlas.models.anatomy import ConvNet
 
 __all__ = ["limit_output_stride"]
@@ -32,8 +33,8 @@ def limit_output_stride(model: ConvNet, output_stride: int) -> ConvNet:
     the last feature map equals the undilated network's.
 
     Raises:
-        OptionError: Not 8, 16 or 32, or the network reaches the stride within its stem, or
-            pools with an average that cannot be dilated.
+        OptionError: Not 8, 16 or 32, or the network reaches the stride within its stem, pools
+            with an average, which cannot be dilated, or shrinks its maps by other means.
     """
     if output_stride not in (8, 16, 32):
         raise OptionError(f"output_stride must be 8, 16 or 32, got {output_stride}")
@@ -42,12 +43,17 @@ def limit_output_stride(model: ConvNet, output_stride: int) -> ConvNet:
     for name, stride_in in _observed_strides(model):
         _dilate(model, name, stride_in, output_stride)
     try:
-        _probe(model)
+        reached = _probe(model)
     except RuntimeError as error:
         raise OptionError(
             f"output_stride={output_stride} does not fit this network, whose branches lose "
             "different borders when dilated: use output_stride=32"
         ) from error
+    if reached > output_stride:
+        raise OptionError(
+            f"output_stride={output_stride} does not fit this network, which shrinks its maps by "
+            "other means than convolution and pooling: use output_stride=32"
+        )
     model.feature_info = tuple(
         replace(feature, stride=min(feature.stride, output_stride))
         for feature in model.feature_info
@@ -63,7 +69,7 @@ def _observed_strides(model: ConvNet) -> list[tuple[str, int]]:
     }
 
     def note(module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen[names[module]] = 2 ** round(math.log2(_PROBE_SIZE / args[0].shape[-1]))
+        seen[names[module]] = _stride(args[0])
 
     hooks = [module.register_forward_pre_hook(note) for module in names]
     try:
@@ -74,12 +80,22 @@ def _observed_strides(model: ConvNet) -> list[tuple[str, int]]:
     return list(seen.items())
 
 
-def _probe(model: ConvNet) -> None:
-    """Run the model on meta images, which costs no memory and touches no buffer."""
+def _stride(x: Tensor) -> int:
+    return 2 ** round(math.log2(_PROBE_SIZE / x.shape[-1]))
+
+
+def _probe(model: ConvNet) -> int:
+    """Run the model on meta images, which costs no memory, and return the last map's stride."""
+    maps: list[Tensor] = []
+    hook = model.head.register_forward_pre_hook(lambda _, args: maps.append(args[0]))
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     meta = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
     image = torch.empty(2, model.in_channels, _PROBE_SIZE, _PROBE_SIZE, device="meta")
-    functional_call(model, meta, (image,))
+    try:
+        functional_call(model, meta, (image,))
+    finally:
+        hook.remove()
+    return _stride(maps[-1])
 
 
 def _dilate(model: ConvNet, name: str, stride_in: int, output_stride: int) -> None:
@@ -94,6 +110,8 @@ def _dilate(model: ConvNet, name: str, stride_in: int, output_stride: int) -> No
         module.dilation = (dilation, dilation)
         if not isinstance(module.padding, str):
             module.padding = tuple(p * dilation for p in module.padding)
+        if type(module) is nn.Conv2d and module.kernel_size[0] % 2 == 0:
+            module.__class__ = EvenConv2d  # the same parameters under the same names
     elif isinstance(module, nn.MaxPool2d):
         model.set_submodule(name, _dilated_pool(module, allowed, dilation))
     elif stride > 1 or _pair(module.kernel_size)[0] > 1:

@@ -1,24 +1,38 @@
-"""Inception v3.
+"""Inception v2 and v3.
 
 "Rethinking the Inception Architecture for Computer Vision", Christian Szegedy,
 Vincent Vanhoucke, Sergey Ioffe, Jonathon Shlens, Zbigniew Wojna, 2015, arXiv 1512.00567.
 
-Differences from the paper: the stem and the widths are those of the authors' released model,
-which the paper's table 1 leaves open or gives otherwise, and the small modules keep a 5×5
-kernel, as there. The auxiliary classifier pools with 5×5 and stride 3 as released; a map too
-small for that (an image below 299 pixels) is pooled to 5×5 instead.
+Differences from the paper: ``inception_v3`` has the stem and the widths of the authors'
+released model, which table 1 gives otherwise or leaves open, and its first modules keep a 5×5
+kernel, as there. ``inception_v2`` is table 1; the widths inside its modules, which the table
+leaves open, are those of v3, with 128 reduced channels on the 17×17 map, which keeps the net
+below the paper's 25 million parameters. The auxiliary classifier pools with 5×5 and stride 3 as
+released; a map too small for that (an image below 299 pixels) is pooled to 5×5 instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convatlas.layers.branches import Branches, chain, inception_conv, inception_stem, pooled
+from convatlas.layers.branches import (
+    Step,
+    inception_conv,
+    inception_stem,
+    inception_stem_end,
+    pooled,
+)
 from convatlas.layers.conv import named
+from convatlas.layers.factorised_inception import (
+    inception_block_i,
+    inception_block_ii,
+    inception_block_iii,
+    reduction,
+)
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
 from convatlas.models.anatomy import ConvNet
@@ -26,65 +40,6 @@ from convatlas.models.auxiliary import AuxiliaryConvNet, Beside
 from convatlas.models.registry import Common, register
 
 __all__ = ["inception_v3"]
-
-_WIDTHS = (192, 288, 768, 2048)
-_WIDE, _TALL = (1, 3), (3, 1)
-_WIDE7, _TALL7 = (1, 7), (7, 1)
-
-
-_pooled = partial(pooled, count_padding=True)
-
-
-def _small_kernels(in_channels: int, pool: int) -> Branches:
-    """Return the module of figure 5: the larger kernel is two 3×3."""
-    return Branches(
-        one=inception_conv(in_channels, 64),
-        five=chain(in_channels, (48, 1), (64, 5)),
-        deep=chain(in_channels, (64, 1), (96, 3), (96, 3)),
-        pool=_pooled(in_channels, pool),
-    )
-
-
-def _factorised(in_channels: int, reduced: int) -> Branches:
-    """Return the module of figure 6: n×n is 1×n and n×1, here with n = 7."""
-    r = reduced
-    return Branches(
-        one=inception_conv(in_channels, 192),
-        seven=chain(in_channels, (r, 1), (r, _WIDE7), (192, _TALL7)),
-        deep=chain(in_channels, (r, 1), (r, _TALL7), (r, _WIDE7), (r, _TALL7), (192, _WIDE7)),
-        pool=_pooled(in_channels, 192),
-    )
-
-
-def _expanded(in_channels: int) -> Branches:
-    """Return the module of figure 7: 1×3 and 3×1 side by side widen the coarsest map."""
-
-    def split() -> Branches:
-        return Branches(wide=inception_conv(384, 384, _WIDE), tall=inception_conv(384, 384, _TALL))
-
-    return Branches(
-        one=inception_conv(in_channels, 320),
-        three=named(reduce=inception_conv(in_channels, 384), split=split()),
-        deep=named(reduce=chain(in_channels, (448, 1), (384, 3)), split=split()),
-        pool=_pooled(in_channels, 192),
-    )
-
-
-def _reduction_35(in_channels: int) -> Branches:
-    """Return the module of figure 10: convolution and pooling halve the map side by side."""
-    return Branches(
-        three=chain(in_channels, (384, 3), stride=2),
-        deep=chain(in_channels, (64, 1), (96, 3), (96, 3), stride=2),
-        pool=nn.MaxPool2d(3, 2),
-    )
-
-
-def _reduction_17(in_channels: int) -> Branches:
-    return Branches(
-        three=chain(in_channels, (192, 1), (320, 3), stride=2),
-        seven=chain(in_channels, (192, 1), (192, _WIDE7), (192, _TALL7), (192, 3), stride=2),
-        pool=nn.MaxPool2d(3, 2),
-    )
 
 
 class FivePool(nn.Module):
@@ -108,56 +63,97 @@ def _auxiliary(num_classes: int) -> nn.Sequential:
     )
 
 
-def _stages(reduced: Sequence[int], beside: Beside, small: bool) -> list[nn.Module]:
-    factorised = {
-        name: _factorised(768, channels) for name, channels in zip("bcde", reduced, strict=True)
+def _begin_v2(small: bool) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """Return the first stage, and what stands before the modules of the second: 288 channels."""
+    pool = nn.Identity() if small else nn.MaxPool2d(3, 2)
+    return named(pool=pool, conv=inception_conv(64, 80, 3, pad=small)), {
+        "conv1": inception_conv(80, 192, 3, 1 if small else 2, pad=small),
+        "conv2": inception_conv(192, 288, 3),
     }
-    pool = nn.Identity if small else lambda: nn.MaxPool2d(3, 2)
-    return [
-        named(
-            pool=pool(),
-            reduce=inception_conv(64, 80),
-            conv=inception_conv(80, _WIDTHS[0], 3, pad=small),
-        ),
-        named(
-            pool=pool(),
-            b=_small_kernels(192, pool=32),
-            c=_small_kernels(256, pool=64),
-            d=_small_kernels(288, pool=64),
-        ),
-        named(
-            a=_reduction_35(288),
-            **factorised,
-            auxiliary=beside,
-        ),
-        named(a=_reduction_17(768), b=_expanded(1280), c=_expanded(2048)),
-    ]
 
 
-# name → reduced channels of the four modules on the 17×17 map
-VARIANTS = {"inception_v3": (128, 160, 160, 192)}
+def _begin_v3(small: bool) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """Return the same of the released model: 192 channels."""
+    pool = nn.Identity() if small else nn.MaxPool2d(3, 2)
+    return inception_stem_end(small=small), {"pool": pool}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What table 1 and the released model differ in.
+
+    Attributes:
+        begin: Returns the first stage and the beginning of the second; called with ``small``.
+        first_channels: Channels after the first stage.
+        small_channels: Input channels of the modules on the 35×35 map, which end with 288.
+        kernel_size: Side of the kernel of these modules' second branch.
+        reduced: Reduced channels of each module on the 17×17 map.
+    """
+
+    begin: Callable[[bool], tuple[nn.Module, dict[str, nn.Module]]]
+    first_channels: int
+    small_channels: tuple[int, ...]
+    kernel_size: int
+    reduced: tuple[int, ...]
+
+
+VARIANTS = {
+    "inception_v2": Variant(_begin_v2, 80, (288, 288, 288), 3, (128,) * 5),
+    "inception_v3": Variant(_begin_v3, 192, (192, 256, 288), 5, (128, 160, 160, 192)),
+}
+
+
+def _stage_35(variant: Variant, begin: dict[str, nn.Module]) -> nn.Sequential:
+    widths = (*variant.small_channels[1:], 288)
+    modules = {
+        name: inception_block_i(
+            c, 64, (48, 64), (64, 96, 96), pooled(c, out - 224), kernel_size=variant.kernel_size
+        )
+        for name, c, out in zip("bcd", variant.small_channels, widths, strict=True)
+    }
+    return named(**begin, **modules)
+
+
+def _stage_17(variant: Variant, beside: Beside) -> nn.Sequential:
+    modules = {
+        f"module{i}": inception_block_ii(768, 192, (r, r, 192), (r, r, r, r, 192), pooled(768, 192))
+        for i, r in enumerate(variant.reduced, start=1)
+    }
+    shrink = reduction(288, three=[(384, 3)], deep=[(64, 1), (96, 3), (96, 3)])
+    return named(shrink=shrink, **modules, auxiliary=beside)
+
+
+def _stage_8() -> nn.Sequential:
+    seven: list[Step] = [(192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3)]
+    shrink = reduction(768, three=[(192, 1), (320, 3)], seven=seven)
+    modules = (
+        inception_block_iii(c, 320, 384, [(448, 1), (384, 3)], 384, pooled(c, 192))
+        for c in (1280, 2048)
+    )
+    return nn.Sequential(shrink, *modules)
 
 
 @register(VARIANTS)
-def inception_v3(reduced: Sequence[int], common: Common, *, auxiliary: bool = True) -> ConvNet:
-    """Build an Inception v3.
+def inception_v3(variant: Variant, common: Common, *, auxiliary: bool = True) -> ConvNet:
+    """Build an Inception v2 or v3.
 
     ``stem="small"`` pads every convolution of the stem and leaves out its strides and poolings.
 
     Args:
-        reduced: Row of the table.
+        variant: Row of the table.
         common: The options that every family takes.
         auxiliary: Whether the classifier beside the last 17×17 module is there.
     """
     classes = common.num_classes
     beside = Beside(*([_auxiliary(classes)] if auxiliary and classes else []))
+    first, begin = variant.begin(common.small)
     model = AuxiliaryConvNet(
         inception_stem(common.in_channels, small=common.small),
-        _stages(reduced, beside, common.small),
-        pooled_classifier(_WIDTHS[-1], classes, common.dropout_or(0.5)),
-        taps=("stages.2.e",),
+        [first, _stage_35(variant, begin), _stage_17(variant, beside), _stage_8()],
+        pooled_classifier(2048, classes, common.dropout_or(0.5)),
+        taps=(f"stages.2.module{len(variant.reduced)}",),
         beside=beside,
-        channels=_WIDTHS,
+        channels=(variant.first_channels, 288, 768, 2048),
         strides=(1, 1, 2, 2) if common.small else (4, 2, 2, 2),
         in_channels=common.in_channels,
         min_input_size=7 if common.small else 75,

@@ -8,12 +8,23 @@ Differences from the paper: none in shape.
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import nn
 
-from convatlas.layers.branches import Branches, chain, inception_conv, inception_stem, pooled
+from convatlas.layers.branches import (
+    Branches,
+    Step,
+    chain,
+    inception_conv,
+    inception_stem,
+    pooled,
+)
 from convatlas.layers.conv import named
+from convatlas.layers.factorised_inception import (
+    inception_block_i,
+    inception_block_ii,
+    inception_block_iii,
+    reduction,
+)
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
 from convatlas.models.anatomy import ConvNet
@@ -22,10 +33,7 @@ from convatlas.models.registry import Common, register
 __all__ = ["inception_v4"]
 
 _WIDTHS = (192, 384, 1024, 1536)
-_WIDE, _TALL = (1, 3), (3, 1)
 _WIDE7, _TALL7 = (1, 7), (7, 1)
-
-_pooled = partial(pooled, count_padding=False)
 
 
 def _halve(small: bool) -> nn.MaxPool2d:
@@ -47,58 +55,36 @@ def _stage_73(small: bool) -> nn.Sequential:
     )
 
 
+def _pooled(in_channels: int, out_channels: int) -> nn.Sequential:
+    return pooled(in_channels, out_channels, nn.AvgPool2d(3, 1, 1, count_include_pad=False))
+
+
 def _module_a() -> Branches:
     """Return figure 4, on the 35×35 map."""
-    return Branches(
-        one=inception_conv(384, 96),
-        three=chain(384, (64, 1), (96, 3)),
-        deep=chain(384, (64, 1), (96, 3), (96, 3)),
-        pool=_pooled(384, 96),
-    )
+    return inception_block_i(384, 96, (64, 96), (64, 96, 96), _pooled(384, 96))
 
 
 def _module_b() -> Branches:
     """Return figure 5, on the 17×17 map."""
-    return Branches(
-        one=inception_conv(1024, 384),
-        seven=chain(1024, (192, 1), (224, _WIDE7), (256, _TALL7)),
-        deep=chain(1024, (192, 1), (192, _TALL7), (224, _WIDE7), (224, _TALL7), (256, _WIDE7)),
-        pool=_pooled(1024, 128),
-    )
-
-
-def _split(in_channels: int) -> Branches:
-    return Branches(
-        wide=inception_conv(in_channels, 256, _WIDE), tall=inception_conv(in_channels, 256, _TALL)
-    )
+    twice = (192, 192, 224, 224, 256)
+    return inception_block_ii(1024, 384, (192, 224, 256), twice, _pooled(1024, 128))
 
 
 def _module_c() -> Branches:
     """Return figure 6, on the 8×8 map."""
-    return Branches(
-        one=inception_conv(1536, 256),
-        three=named(reduce=inception_conv(1536, 384), split=_split(384)),
-        deep=named(reduce=chain(1536, (384, 1), (448, _TALL), (512, _WIDE)), split=_split(512)),
-        pool=_pooled(1536, 256),
-    )
+    deep: list[Step] = [(384, 1), (448, (3, 1)), (512, (1, 3))]
+    return inception_block_iii(1536, 256, 384, deep, 256, _pooled(1536, 256))
 
 
 def _reduction_a() -> Branches:
     """Return figure 7 with k, l, m, n = 192, 224, 256, 384: 35×35 to 17×17."""
-    return Branches(
-        three=chain(384, (384, 3), stride=2),
-        deep=chain(384, (192, 1), (224, 3), (256, 3), stride=2),
-        pool=nn.MaxPool2d(3, 2),
-    )
+    return reduction(384, three=[(384, 3)], deep=[(192, 1), (224, 3), (256, 3)])
 
 
 def _reduction_b() -> Branches:
     """Return figure 8: 17×17 to 8×8."""
-    return Branches(
-        three=chain(1024, (192, 1), (192, 3), stride=2),
-        seven=chain(1024, (256, 1), (256, _WIDE7), (320, _TALL7), (320, 3), stride=2),
-        pool=nn.MaxPool2d(3, 2),
-    )
+    seven: list[Step] = [(256, 1), (256, _WIDE7), (320, _TALL7), (320, 3)]
+    return reduction(1024, three=[(192, 1), (192, 3)], seven=seven)
 
 
 # name → modules A, B and C

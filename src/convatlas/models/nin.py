@@ -16,7 +16,7 @@ from torch import nn
 
 from convatlas.layers.conv import named
 from convatlas.layers.head import convolved_classifier
-from convatlas.layers.init import he_normal
+from convatlas.layers.init import faint_class_maps, he_normal
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
 
@@ -116,10 +116,8 @@ def nin(variant: Variant, common: Common) -> ConvNet:
     widths = [block.widths[-1] for block in blocks]
     dropout = common.dropout_or(0.5)
     inputs = (common.in_channels, *widths)
-    head = named(
-        dropout=nn.Dropout(common.dropout_or(0.0)),
-        classifier=convolved_classifier(widths[-1], common.num_classes),
-    )
+    classifier = convolved_classifier(widths[-1], common.num_classes)
+    head = named(dropout=nn.Dropout(common.dropout_or(0.0)), classifier=classifier)
     model = ConvNet(
         nn.Identity(),
         [_stage(c, block, dropout) for c, block in zip(inputs, blocks, strict=False)],
@@ -130,4 +128,5 @@ def nin(variant: Variant, common: Common) -> ConvNet:
         min_input_size=4 if common.small else variant.min_input_size,
     )
     he_normal(model)
+    faint_class_maps(classifier)
     return model

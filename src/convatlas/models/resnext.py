@@ -13,9 +13,8 @@ from functools import partial
 
 from torch import nn
 
-from convatlas.models.anatomy import ConvNet
-from convatlas.models.registry import Common, register
-from convatlas.models.resnet import Bottleneck, Variant, bottlenecks, resnet
+from convatlas.models.registry import register
+from convatlas.models.resnet import Bottleneck, bottlenecks, resnet
 
 __all__ = ["aggregated", "resnext"]
 
@@ -35,13 +34,4 @@ VARIANTS = {
     "resnext101_64x4d": bottlenecks(101, aggregated(64, 4)),
 }
 
-
-@register(VARIANTS)
-def resnext(
-    variant: Variant,
-    common: Common,
-    *,
-    block: Callable[..., nn.Module] | None = None,
-) -> ConvNet:
-    """Build a ResNeXt; ``block`` replaces the variant's, as in ``resnet``."""
-    return resnet(variant, common, block=block)
+resnext = register(VARIANTS)(resnet)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from convatlas.layers.conv import named
 from convatlas.layers.head import convolved_classifier
-from convatlas.layers.init import he_normal
+from convatlas.layers.init import faint_class_maps, he_normal
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
 
@@ -91,17 +91,19 @@ def squeezenet(variant: Variant, common: Common) -> ConvNet:
         conv = nn.Conv2d(common.in_channels, channels, kernel_size, 2)
         stem = named(conv=conv, act=nn.ReLU(), pool=_pool())
     widths = [stage[-1] for stage in variant.stages]
+    classifier = convolved_classifier(widths[-1], common.num_classes)
     model = ConvNet(
         stem,
         _stages(variant, channels),
         named(
             dropout=nn.Dropout(common.dropout_or(0.5)),
-            classifier=convolved_classifier(widths[-1], common.num_classes),
+            classifier=classifier,
         ),
         channels=widths,
         strides=(1 if common.small else 4, 2, 2),
         in_channels=common.in_channels,
         min_input_size=4 if common.small else variant.min_input_size,
     )
-    he_normal(model)
+    he_normal(model, "fan_in")
+    faint_class_maps(classifier)
     return model

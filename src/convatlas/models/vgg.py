@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from convatlas.errors import OptionError
 from convatlas.layers.conv import named
 from convatlas.layers.head import classifier
 from convatlas.layers.init import he_normal
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
 
-__all__ = ["vgg"]
+__all__ = ["grow", "vgg"]
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _HIDDEN = 4096
@@ -95,3 +96,41 @@ def vgg(variant: Variant, common: Common) -> ConvNet:
     )
     he_normal(model)
     return model
+
+
+# The first four convolutions of net A are its first three stages; its three last layers the head.
+_SEEDS = ("stages.0.", "stages.1.", "stages.2.", "head.")
+
+
+def grow(shallow: ConvNet, name: str) -> tuple[ConvNet, list[str]]:
+    """Build a deeper VGG that begins its training where a trained VGG-11 is (section 3.1).
+
+    The first four convolutions and the fully connected layers are copied, each to its place in
+    the stage of equal width, with their norms; the layers in between are drawn anew. Return the
+    network, which takes the options of ``shallow``, and the names of the tensors copied.
+
+    Raises:
+        OptionError: ``shallow`` is no VGG-11, ``name`` no deeper VGG, or only one has norms.
+    """
+    variant, first = VARIANTS.get(name), VARIANTS["vgg11"].depths
+    if variant is None or variant.depths == first:
+        raise OptionError(f"expected vgg13, vgg16 or vgg19, with or without _bn, got {name!r}")
+    state = shallow.state_dict()
+    depths = [sum(isinstance(m, nn.Conv2d) for m in stage.modules()) for stage in shallow.stages]
+    normed = any(key.endswith("running_mean") for key in state)
+    if (*depths, normed) != (*first, variant.norm) or "head.fc6.weight" not in state:
+        raise OptionError(
+            f"{name} grows from vgg11{'_bn' * variant.norm}, got a network of {depths} "
+            f"convolutions with{'' if normed else 'out'} batch norms: build that one first"
+        )
+    last = shallow.get_submodule("head.classifier")
+    common = Common(
+        num_classes=last.out_features if isinstance(last, nn.Linear) else 0,
+        in_channels=shallow.in_channels,
+        stem="small" if shallow.feature_info[0].stride == 1 else None,
+        dropout=next(m.p for m in shallow.head.modules() if isinstance(m, nn.Dropout)),
+    )
+    deep = vgg(variant, common).to(state["head.fc6.weight"])
+    seeds = {key: value for key, value in state.items() if key.startswith(_SEEDS)}
+    deep.load_state_dict(seeds, strict=False)
+    return deep, list(seeds)

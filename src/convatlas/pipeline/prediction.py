@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from convatlas.data.decode import decode
-from convatlas.errors import DataError, WeightsError
+from convatlas.errors import DataError, OptionError, WeightsError
 from convatlas.models.catalogue import find_entry, list_models
-from convatlas.models.pretrained.weights import pretrained_preprocessing
+from convatlas.models.pretrained.sources import pretrained_preprocessing
 from convatlas.models.registry import create_model
 from convatlas.pipeline.trained import TrainedModel, load_trained
 
-__all__ = ["Prediction", "predict_files"]
+__all__ = ["Prediction", "load_network", "predict_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +37,30 @@ class Prediction:
     probabilities: tuple[float, ...]
 
 
-def predict_files(paths: Sequence[Path], model: str, top: int = 5) -> list[Prediction]:
+def predict_files(
+    paths: Sequence[Path], model: str, top: int = 5, weights: str | None = None
+) -> list[Prediction]:
     """Return the ``top`` classes of each image.
 
     Args:
         paths: Image files.
         model: A run folder, or the name of a network with ImageNet weights.
         top: Number of classes.
+        weights: A source of the network's weights, downloaded if need be; those at hand if None.
 
     Raises:
         DataError: A file that is missing or no image.
         CheckpointError: The folder holds no finished run.
         UnknownNameError: Neither a folder nor a network.
-        WeightsError: A network without weights at hand.
+        WeightsError: A network without such weights, or without any at hand.
+        FetchError: The weights cannot be downloaded.
+        OptionError: Weights for a run folder.
     """
     for path in paths:
         if not path.is_file():
             raise DataError(f"expected an image file, got {path}: there is no such file")
     images = [decode(path) for path in paths]
-    trained = load_trained(Path(model)) if Path(model).is_dir() else _pretrained(model)
+    trained = load_network(model, weights)
     batch = torch.stack([trained.preprocessing(image) for image in images])
     with torch.inference_mode():
         probabilities = trained.model(batch).softmax(1)
@@ -68,17 +73,41 @@ def predict_files(paths: Sequence[Path], model: str, top: int = 5) -> list[Predi
     ]
 
 
-def _pretrained(name: str) -> TrainedModel:
-    entry = find_entry(name)
-    if not entry.weights:
-        raise WeightsError(
-            f"expected a run folder or a network with ImageNet weights, got {name}, which has "
-            f"none at hand: take {', '.join(list_models(pretrained=True))}"
-        )
-    source = entry.weights[0].source
+def load_network(model: str, weights: str | None = None) -> TrainedModel:
+    """Return the network of a run folder, or one with ImageNet weights, in evaluation mode.
+
+    Args:
+        model: A run folder, or the name of a network.
+        weights: A source of the network's weights; those at hand if None.
+
+    Raises:
+        ConvAtlasError: As for :func:`predict_files`.
+    """
+    return _trained(model, weights) if Path(model).is_dir() else _pretrained(model, weights)
+
+
+def _trained(folder: str, weights: str | None) -> TrainedModel:
+    if weights is not None:
+        raise OptionError(f"{folder} is a run with weights of its own: leave out {weights!r}")
+    return load_trained(Path(folder))
+
+
+def _pretrained(name: str, weights: str | None) -> TrainedModel:
+    source = weights or _source_at_hand(name)
+    preprocessing = pretrained_preprocessing(name, source)
     model = create_model(name, weights=source).eval()
-    return TrainedModel(
-        name, {}, model, _imagenet_classes(), pretrained_preprocessing(name, source)
+    return TrainedModel(name, {}, model, _imagenet_classes(), preprocessing)
+
+
+def _source_at_hand(name: str) -> str:
+    entry = find_entry(name)
+    if entry.weights_at_hand is not None:
+        return entry.weights_at_hand.source
+    sources = [source.source for source in entry.weights]
+    download = f"download them by weights {sources[0]!r}, or " if sources else ""
+    raise WeightsError(
+        f"expected a run folder or a network with ImageNet weights, got {name}, which has "
+        f"none at hand: {download}take {', '.join(list_models(pretrained=True))}"
     )
 
 

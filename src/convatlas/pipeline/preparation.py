@@ -16,7 +16,7 @@ from convatlas.data.source import ImageSource, Splits, open_source
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
 from convatlas.data.verify import verify
 from convatlas.models.anatomy import ConvNet
-from convatlas.models.pretrained.weights import pretrained_preprocessing
+from convatlas.models.pretrained.sources import pretrained_preprocessing
 from convatlas.models.registry import create_model
 from convatlas.pipeline.settings import RunSettings
 from convatlas.search.choose import Candidate, Choice, Task, choose

@@ -91,11 +91,13 @@ def resume(folder: Path, listener: Listener) -> Outcome:
         CheckpointError: The folder holds no run.
         ConvAtlasError: Data or folders that cannot be used any more.
     """
-    settings, name = read_record(folder)
+    settings, begun = read_record(folder)
     prepared = prepare(settings, listener.progress("reading the images"))
     choice = pick(settings, prepared)
-    if choice.chosen.name != name:  # a latency measured anew may prefer another network
-        choice = pick(replace(settings, model=name), prepared)
+    if choice.chosen.name != begun["name"]:  # a latency measured anew may prefer another
+        choice = pick(replace(settings, model=begun["name"]), prepared)
+    # Other weights may have come to hand since.
+    choice = replace(choice, chosen=replace(choice.chosen, **begun))
     return _guided(settings, prepared, choice, folder, listener)
 
 

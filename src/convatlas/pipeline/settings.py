@@ -15,6 +15,7 @@ __all__ = ["CHOICE_FILE", "RUN_FILE", "RunSettings", "new_folder", "read_record"
 
 RUN_FILE = "run.json"
 CHOICE_FILE = "choice.json"
+_BEGUN = ("name", "weights", "input_size", "in_channels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +69,10 @@ def new_folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def read_record(folder: Path) -> tuple[RunSettings, str]:
-    """Return the settings of a run folder and the name of its network.
+def read_record(folder: Path) -> tuple[RunSettings, dict[str, Any]]:
+    """Return the settings of a run folder, and with what its network began.
+
+    That is its name, the source of its weights, its input size and its channels.
 
     Raises:
         CheckpointError: The folder holds no run.
@@ -77,7 +80,8 @@ def read_record(folder: Path) -> tuple[RunSettings, str]:
     try:
         record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         choice = json.loads((folder / CHOICE_FILE).read_text(encoding="utf-8"))
-        return RunSettings.from_dict(record["settings"]), choice["chosen"]["name"]
+        begun = {key: choice["chosen"][key] for key in _BEGUN}
+        return RunSettings.from_dict(record["settings"]), begun
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"expected a run folder with {RUN_FILE} and {CHOICE_FILE}, got {folder}: pass a "

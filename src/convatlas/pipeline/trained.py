@@ -14,7 +14,7 @@ from convatlas.data.preprocess import Preprocessing
 from convatlas.errors import CheckpointError, ConvAtlasError
 from convatlas.files import write_file, write_json
 from convatlas.models.anatomy import ConvNet
-from convatlas.models.pretrained.weights import read_state
+from convatlas.models.pretrained.reading import read_state
 from convatlas.models.registry import create_model
 
 __all__ = ["TrainedModel", "load_trained", "save_trained"]

@@ -125,7 +125,8 @@ def _per_cent(value: float | None) -> str:
 
 
 def _sources(entry: Entry) -> str:
-    return ", ".join(dict.fromkeys(weights.source for weights in entry.weights)) or MISSING
+    libraries = (weights.source.partition(":")[0] for weights in entry.weights)
+    return ", ".join(dict.fromkeys(libraries)) or MISSING
 
 
 def _shape(layer: LayerCost) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 
 from convatlas.errors import BudgetError
 from convatlas.models.catalogue import Entry, find_entry, list_entries
@@ -141,12 +140,12 @@ def choose(
 
 
 def _candidate(entry: Entry, task: Task, pretrained: bool) -> Candidate:
-    source = next((w.source for w in entry.weights if find_spec(w.package)), None)
-    weights = source if pretrained and not task.small else None
+    weights = entry.weights_at_hand if pretrained and not task.small else None
+    own_size = weights.input_size if weights else entry.input_size
     return Candidate(
         name=entry.name,
-        weights=weights,
-        input_size=max(task.image_size, 8) if task.small else entry.input_size,
+        weights=weights.source if weights else None,
+        input_size=max(task.image_size, 8) if task.small else own_size,
         in_channels=entry.in_channels if weights else task.channels,
         stem="small" if task.small else None,
         cost=Cost(params=entry.params, macs=entry.macs),
