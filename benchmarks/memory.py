@@ -11,6 +11,8 @@ import argparse
 import gc
 import itertools
 import sys
+from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -39,9 +41,9 @@ NAMES = (
     "regnet_y_400mf",
     "convnext_tiny",
 )
-OPTIMIZERS = {
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-6, momentum=0.9, weight_decay=1e-4),
-    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=1e-6),
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, lr=1e-6, momentum=0.9, weight_decay=1e-4),
+    "adamw": partial(torch.optim.AdamW, lr=1e-6),
 }
 TRAINING = {"inference": None, "sgd": TrainingMemory("momentum"), "adamw": TrainingMemory("adamw")}
 

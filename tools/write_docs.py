@@ -1,4 +1,5 @@
-"""Write the generated pages: docs/cli.md from --help, docs/models.md from the catalogue.
+"""Write the generated pages: docs/cli.md from --help, docs/models.md from the catalogue, and
+docs/claims.md from the lectures' claims.
 
 The pictures of the families' blocks are drawn from the built networks.
 `python tools/write_docs.py` writes all; with `--check` it only says what is out of date.
@@ -18,10 +19,13 @@ import typer
 from typer.testing import CliRunner
 
 from convatlas.analysis.diagram import diagram
+from convatlas.claims.check import check
+from convatlas.claims.records import LECTURES
 from convatlas.cli.main import app
 from convatlas.models.catalogue import Entry, Family, list_entries
 from convatlas.models.registry import create_model
 from convatlas.models.timeline import list_milestones
+from convatlas.render.claims import claim_pages
 from convatlas.render.diagram import blocks_svg
 from convatlas.render.timeline import timeline_svg
 from convatlas.render.units import count
@@ -133,6 +137,7 @@ def generated() -> Iterator[tuple[str, str]]:
     """Yield path below docs/ and text of everything that this file writes."""
     yield "cli.md", command_reference()
     yield "models.md", model_pages()
+    yield "claims.md", HEADER + claim_pages(check(), LECTURES)
     yield from pictures()
 
 

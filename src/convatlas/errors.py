@@ -9,6 +9,7 @@
     ├── WeightsError          (ValueError)   a weight file that is missing, changed or does not fit
     ├── FetchError            (RuntimeError) a published file that cannot be had, or was changed
     ├── CheckpointError       (ValueError)   a run or checkpoint that cannot be read or resumed
+    ├── CalibrationError      (ValueError)   times of this machine that are missing or out of date
     ├── BudgetError           (ValueError)   no network meets the budget
     ├── ExportError           (RuntimeError) an export that failed or disagrees with the model
     ├── OutputError           (OSError)      a folder or file that cannot be written
@@ -25,6 +26,7 @@ from difflib import get_close_matches
 
 __all__ = [
     "BudgetError",
+    "CalibrationError",
     "CheckpointError",
     "ConvAtlasError",
     "DataError",
@@ -84,6 +86,10 @@ class FetchError(ConvAtlasError, RuntimeError):
 
 class CheckpointError(ConvAtlasError, ValueError):
     """A run folder or checkpoint that cannot be read or resumed."""
+
+
+class CalibrationError(ConvAtlasError, ValueError):
+    """Times of this machine that were never measured, are out of date or damaged."""
 
 
 class BudgetError(ConvAtlasError, ValueError):

@@ -19,7 +19,7 @@ ROWS = [
     {"models"},
     {"analysis"},
     {"train", "tasks", "explain"},
-    {"search", "deploy"},
+    {"search", "deploy", "claims"},
     {"render"},
     {"pipeline"},
     {"cli"},

@@ -22,13 +22,27 @@ VIEW = "view"
 """The operator of every call that moves nothing: a new shape for the same memory."""
 
 _WEIGHTED = frozenset(
-    """
-    conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution linear
-    batch_norm layer_norm group_norm instance_norm rms_norm prelu
-    """.split()
+    (
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "convolution",
+        "linear",
+        "batch_norm",
+        "layer_norm",
+        "group_norm",
+        "instance_norm",
+        "rms_norm",
+        "prelu",
+    )
 )
 _CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d", "convolution"))
 _PRODUCTS = dict.fromkeys(("bmm", "mm", "addmm", "baddbmm", "mv"), "matmul")
+_BY_LAST_AXIS = frozenset(("linear", "layer_norm", "rms_norm", "matmul", "bmm", "softmax"))
+_JOINS = frozenset(("cat", "stack", "hstack", "vstack", "dstack", "pad", "constant_pad_nd"))
 _GLOBAL = frozenset(("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "mean"))
 
 
@@ -87,7 +101,8 @@ def _work_of(op: Operation) -> Work:
     count = 1 if op.operator in _WEIGHTED else len(op.inputs)
     read = {id(tensor): tensor for tensor in op.inputs[:count]}.values()
     source, output = op.inputs[0], op.outputs[0]
-    channels, filters = _width(source), _width(output)
+    is_last = op.operator in _BY_LAST_AXIS
+    channels, filters = _width(source, is_last), _width(output, is_last)
     window = op.window
     is_convolution = op.operator in _CONVOLUTIONS
     groups = max(1, channels // op.inputs[1].shape[1]) if is_convolution else 1
@@ -117,16 +132,18 @@ def _name(op: Operation) -> str:
         return "global_pool" if op.outputs[0].numel() * 16 <= op.inputs[0].numel() else op.operator
     if op.operator.lstrip("_").startswith("scaled_dot_product"):
         return "scaled_dot_product_attention"
+    if op.operator in MOVES:
+        return "cat" if op.operator in _JOINS else "copy"
     if op.operator == "convolution":
         return f"conv{op.inputs[1].dim() - 2}d"
     return _PRODUCTS.get(op.operator, op.operator)
 
 
-def _width(tensor: Tensor) -> int:
+def _width(tensor: Tensor, is_last: bool) -> int:
     """Return the channels of a map, or the features of vectors and tokens."""
     if tensor.dim() < 2:
         return tensor.numel()
-    return tensor.shape[1] if tensor.dim() in (4, 5) else tensor.shape[-1]
+    return tensor.shape[-1 if is_last or tensor.dim() not in (4, 5) else 1]
 
 
 def _positions(tensor: Tensor, width: int) -> int:

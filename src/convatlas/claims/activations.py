@@ -34,7 +34,7 @@ def vgg16_memory() -> Computed:
     outputs = activations(rows)
     pixels = image[0] * image[1] * image[2]
     total = pixels + outputs
-    inputs = sum([_inputs(net, row) for row in net.rows(*WEIGHTED)])
+    inputs = sum([_inputs(row) for row in net.rows(*WEIGHTED)])
     doubled = total + inputs
     buffers = (
         "each layer's output is counted, and the input of every convolution and fully connected "
@@ -60,7 +60,7 @@ def vgg16_memory() -> Computed:
     )  # fmt: skip
 
 
-def _inputs(net: Measured, row: LayerCost) -> int:
+def _inputs(row: LayerCost) -> int:
     """Return the number of values that a layer reads from the map before it."""
     return row.read_bytes // _BYTES - row.params
 

@@ -64,10 +64,16 @@ def chains() -> Computed:
         steps += [
             Step(f"{length} of 3×3: pixels seen", f"1 + {length}·(3 - 1)", _field(chain, "")),
             Step(f"1 of {side}×{side}: pixels seen", f"1 + 1·({side} - 1)", _field(one, "")),
-            Step(f"{length} of 3×3: weights", f"{length}·3·3·{_CHANNELS}·{_CHANNELS}",
-                 _weights(chain)),
-            Step(f"1 of {side}×{side}: weights", f"{side}·{side}·{_CHANNELS}·{_CHANNELS}",
-                 _weights(one)),
+            Step(
+                f"{length} of 3×3: weights",
+                f"{length}·3·3·{_CHANNELS}·{_CHANNELS}",
+                _weights(chain),
+            ),
+            Step(
+                f"1 of {side}×{side}: weights",
+                f"{side}·{side}·{_CHANNELS}·{_CHANNELS}",
+                _weights(one),
+            ),
             Step(f"{length} of 3×3: non-linearities", "counted", len(chain.rows("relu"))),
         ]
     return Computed(figures, steps)  # fmt: skip

@@ -73,7 +73,7 @@ def resnet_cost() -> Computed:
             Reading(
                 f"r{n}",
                 net.report.macs,
-                "the shortcuts have no parameters (the paper's option A), as in its table 1",
+                "the shortcuts have no parameters (the paper's option A)",
                 is_fair=True,
             )
             for n, net in without.items()
@@ -95,7 +95,9 @@ def same_compute() -> Computed:
                 Step(f"ResNet-{n} / VGG-16", f"{net.macs}/{vgg.macs}", net.macs / vgg.macs)
                 for n, net in resnets.items()
             ),
-            Step("ResNet-101 at two operations per MAC", f"2·{resnets[101].macs}/{vgg.macs}", mixed),
+            Step(
+                "ResNet-101 at two operations per MAC", f"2·{resnets[101].macs}/{vgg.macs}", mixed
+            ),
         ],
         [
             Reading(
@@ -105,8 +107,9 @@ def same_compute() -> Computed:
             )
         ],
         [
-            f"What it is to show holds the more: 101 layers cost {resnets[101].macs / vgg.macs:.2f} "
-            f"of VGG-16's 16, and 152 layers {resnets[152].macs / vgg.macs:.2f}."
+            "What it is to show holds all the more: 101 layers cost "
+            f"{resnets[101].macs / vgg.macs:.2f} of VGG-16's 16, and 152 layers "
+            f"{resnets[152].macs / vgg.macs:.2f}."
         ],
     )
 
@@ -189,8 +192,11 @@ def separable() -> Computed:
         name = f"N = {channels}, D = {side}"
         steps += [
             Step(f"{name}: full", f"{_SIDE}·{_SIDE}·{channels}·{channels}·{side}·{side}", full),
-            Step(f"{name}: separable",
-                 f"{_SIDE}·{_SIDE}·{channels}·({side}·{side} + {channels})", split),
+            Step(
+                f"{name}: separable",
+                f"{_SIDE}·{_SIDE}·{channels}·({side}·{side} + {channels})",
+                split,
+            ),
             Step(f"{name}: separable / full", f"1/{channels} + 1/{side * side}", split / full),
         ]
     return Computed({"ratio": ratios}, steps)  # fmt: skip

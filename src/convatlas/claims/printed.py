@@ -13,7 +13,7 @@ __all__ = ["Printed", "agrees", "read_numbers"]
 
 _NUMBER = re.compile(
     r"(?P<digits>\d{1,3}(?:,\d{3})+|\d+)(?:\.(?P<decimals>\d+))?(?:e(?P<power>\d+))?"
-    r"(?: ?(?P<prefix>[kMG]i?)(?=B?\b))?"
+    r"(?: ?(?P<prefix>[kMG]i?)(?=B?\b)| ?(?P<percent>%))?"
 )
 _POWERS = {"k": 1, "M": 2, "G": 3}
 _ROUNDING = 1e-9  # of floating-point arithmetic, relative
@@ -25,7 +25,7 @@ class Printed:
 
     Attributes:
         value: The number, its prefix multiplied in (``"1.9 MiB"`` → 1.9 · 2²⁰).
-        step: Worth of the last digit printed; 0 for a whole number without prefix or power.
+        step: Worth of the last digit printed; 0 for a whole number without prefix, power or %.
         factor: What the prefix and the power of ten stand for.
         decimals: Digits printed after the point.
         span: Where the digits stand in the text, without the prefix.
@@ -60,7 +60,7 @@ def _printed(match: re.Match[str]) -> Printed:
     base = 1024 if prefix.endswith("i") else 1000
     factor = float(base ** _POWERS.get(prefix[:1], 0) * 10 ** int(power or 0))
     number = float(f"{match['digits'].replace(',', '')}.{decimals or 0}")
-    is_exact = not (decimals or power or prefix)
+    is_exact = not (decimals or power or prefix or match["percent"])
     return Printed(
         value=number * factor,
         step=0.0 if is_exact else factor / 10 ** len(decimals),

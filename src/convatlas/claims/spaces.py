@@ -40,10 +40,17 @@ def design_space_size() -> Computed:
     }
     as_printed = {"d": figures["c"] / _ORDERS, "e": figures["c"] / _ORDERS**2}
     power = "·".join
-    by_stage = {name: power([term] * _STAGES) for name, term in (
-        ("a", f"({d}·{w}·{b}·{g})"), ("b", f"({d}·{w}·{g})"), ("c", f"({d}·{w})"), ("d", str(d)))}
+    by_stage = {
+        name: power([term] * _STAGES)
+        for name, term in (
+            ("a", f"({d}·{w}·{b}·{g})"),
+            ("b", f"({d}·{w}·{g})"),
+            ("c", f"({d}·{w})"),
+            ("d", str(d)),
+        )
+    }
     steps = [
-        Step("depths × widths × ratios × group widths of a stage", f"{d}·{w}·{b}·{g}", d * w * b * g),
+        Step("one stage: depth, width, ratio, group width", f"{d}·{w}·{b}·{g}", d * w * b * g),
         Step("AnyNet A: all free", by_stage["a"], figures["a"]),
         Step("AnyNet B: one ratio", f"{by_stage['b']}·{b}", figures["b"]),
         Step("AnyNet C: one group width", f"{by_stage['c']}·{b}·{g}", figures["c"]),
@@ -61,9 +68,7 @@ def design_space_size() -> Computed:
         f"one in {_ORDERS} orders of the stages is taken to rise, which forgets the nets whose "
         "stages are equal"
     )
-    readings = [
-        Reading(key, value, assumption, is_fair=True) for key, value in as_printed.items()
-    ]
+    readings = [Reading(key, value, assumption, is_fair=True) for key, value in as_printed.items()]
     return Computed(
         figures,
         steps,

@@ -161,8 +161,8 @@ def _values(figure: Figure, value: Values) -> tuple[float, ...]:
     values = tuple(value) if isinstance(value, Sequence) else (value,)
     if len(values) != len(figure.printed):
         raise OptionError(
-            f"{figure.key} has {len(figure.printed)} numbers in {figure.says!r}, got {len(values)}: "
-            "compute one for each"
+            f"expected {len(figure.printed)} numbers for {figure.key} ({figure.says!r}), "
+            f"got {len(values)}: compute one for each"
         )
     return values
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from convatlas.analysis.memory import MemoryReport
 
 __all__ = ["fit"]
 
@@ -54,7 +57,6 @@ def fit(
     """Predict the peak memory of a network, or the largest batch that fits, without running it."""
     from convatlas.cli.networks import network_to_look_at
     from convatlas.cli.numbers import parse_bytes
-    from convatlas.cli.terminal import Terminal
     from convatlas.errors import OptionError
 
     if (memory is None) == (batch is None):
@@ -67,27 +69,27 @@ def fit(
     from convatlas.analysis.memory import TrainingMemory, max_batch, predict_memory
 
     training = TrainingMemory(optimizer, ema=ema, checkpointing=checkpointing) if train else None
-    options: dict[str, Any] = {
-        "training": training,
-        "precision": precision,
-        "channels_last": channels_last,
-    }
+    options: dict[str, Any] = {"training": training, "precision": precision}
+    options["channels_last"] = channels_last
     if limit is None:
         report = predict_memory(model, size, batch=batch or 1, **options)
     else:
-        terminal = Terminal()
-        report = max_batch(
-            model,
-            limit,
-            size,
-            tried=lambda tried: terminal.say(f"batch {tried.batch}: {tried.peak_bytes:,} bytes"),
-            **options,
-        )
+        report = max_batch(model, limit, size, tried=_say, **options)
     if json:
         from convatlas.render.data import to_json
 
         sys.stdout.write(to_json(report))
-        return
+    else:
+        _show(report, limit, timeline)
+
+
+def _say(tried: MemoryReport) -> None:
+    from convatlas.cli.terminal import Terminal
+
+    Terminal().say(f"batch {tried.batch}: {tried.peak_bytes:,} bytes")
+
+
+def _show(report: MemoryReport, limit: int | None, timeline: bool) -> None:
     from rich.console import Console
 
     from convatlas.render.memory import memory_table, timeline_table

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from convatlas import __version__
+from convatlas.cli.claims import claims
 from convatlas.cli.fit import fit
 from convatlas.cli.list import list_networks
 from convatlas.cli.predict import predict
@@ -33,6 +34,7 @@ app.command("show")(show)
 app.command("timeline")(timeline)
 app.command("fit")(fit)
 app.command("see")(see)
+app.command("claims")(claims)
 app.command("run")(run)
 app.command("predict")(predict)
 

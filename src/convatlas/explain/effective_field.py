@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from convatlas.analysis.receptive_field import ReceptiveField
 from convatlas.errors import OptionError, nearest
 from convatlas.explain.scores import differentiating, graph_leaf
 
-__all__ = ["EffectiveField", "effective_field"]
+__all__ = ["EffectiveField", "Sight", "effective_field"]
 
 _TWO_SIGMA = 1 - 0.9545
 
@@ -43,6 +46,23 @@ class EffectiveField:
     centre: tuple[float, float]
     size: tuple[float, float]
     area_side: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a layer sees of one photo, in pixels of the network's input.
+
+    Attributes:
+        pixels: The photo as the network gets it, uint8 (H, W, C).
+        effective: The measured field.
+        theoretical: The computed field, or None.
+        theoretical_note: Why there is none, such as a global operation before the layer.
+    """
+
+    pixels: NDArray[np.uint8]
+    effective: EffectiveField
+    theoretical: ReceptiveField | None
+    theoretical_note: str
 
 
 def effective_field(

@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convatlas.analysis.cost import analyze
-from convatlas.analysis.receptive_field import ReceptiveField
 from convatlas.data.decode import decode
-from convatlas.explain.effective_field import EffectiveField, effective_field
+from convatlas.explain.effective_field import Sight, effective_field
 from convatlas.pipeline.prediction import load_network
 
-__all__ = ["Sight", "see"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a layer sees of one photo, in pixels of the network's input.
-
-    Attributes:
-        pixels: The photo as the network gets it, uint8 (H, W, C).
-        effective: The measured field.
-        theoretical: The computed field, or None.
-        theoretical_note: Why there is none, such as a global operation before the layer.
-    """
-
-    pixels: NDArray[np.uint8]
-    effective: EffectiveField
-    theoretical: ReceptiveField | None
-    theoretical_note: str
+__all__ = ["see"]
 
 
 def see(

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from convatlas.render.overlay import heat_overlay
 
 if TYPE_CHECKING:
-    from convatlas.pipeline.seeing import Sight
+    from convatlas.explain.effective_field import Sight
 
 __all__ = ["field_picture", "field_values", "theoretical_box"]
 

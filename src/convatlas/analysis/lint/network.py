@@ -94,8 +94,8 @@ class Node:
     @property
     def groups(self) -> int:
         """Channel groups of a convolution; 1 for all others."""
-        weight = self.weight
-        return self.in_channels // weight.shape[1] if self.is_convolution and weight is not None else 1
+        weight = self.weight if self.is_convolution else None
+        return 1 if weight is None else self.in_channels // weight.shape[1]
 
     @property
     def is_depthwise(self) -> bool:
@@ -105,7 +105,27 @@ class Node:
     @property
     def has_bias(self) -> bool:
         """Whether a convolution or linear layer adds a bias."""
-        return self.weight is not None and self.operation is not None and len(self.operation.inputs) > 2
+        return (
+            self.operation is not None
+            and self.weight is not None
+            and len(self.operation.inputs) > 2
+        )
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Taps of a convolution along each axis; () for all others."""
+        return tuple(self.weight.shape[2:]) if self.weight is not None else ()
+
+    @property
+    def sizes_read(self) -> tuple[int, ...]:
+        """Spatial sizes of the first map that it reads, channels being on the second axis."""
+        return tuple(self.operation.inputs[0].shape[2:]) if self.operation else ()
+
+    @property
+    def covers_map(self) -> bool:
+        """Whether a convolution's filter covers its whole map of several pixels: one output."""
+        covers = self.is_convolution and self.kernel == self.sizes_read
+        return covers and self.is_vector and prod(self.kernel) > 1
 
 
 @dataclass(frozen=True)
