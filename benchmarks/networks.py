@@ -20,7 +20,8 @@ from foreign import build, library_version
 from table import Reference
 from torch import nn
 
-from convatlas.models.pretrained.alignment import align
+from convatlas.models.catalogue import find_entry
+from convatlas.models.pretrained.fitting import fit
 from convatlas.models.registry import create_model
 from turns import HEADERS, compare
 
@@ -41,6 +42,7 @@ TIMM = {
     "mobilenetv2_100": "mobilenetv2_100",
     "efficientnet_b0": "efficientnet_b0",
     "densenet121": "densenet121",
+    "regnet_y_400mf": "regnety_004",
     "convnext_tiny": "convnext_tiny",
 }
 
@@ -48,8 +50,7 @@ TIMM = {
 def pair(name: str, reference: Reference) -> tuple[nn.Module, nn.Module]:
     """Return our network and theirs, with their parameters in both."""
     ours, theirs = create_model(name).eval(), build(reference).eval()
-    state = align(theirs.state_dict(), ours.state_dict())
-    ours.load_state_dict({**ours.state_dict(), **state})
+    fit(ours, theirs.state_dict(), find_entry(name).family.name)
     images = torch.randn(2, 3, SIZE, SIZE)
     with torch.inference_mode():
         mine, other = ours(images), theirs(images)

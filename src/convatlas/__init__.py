@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convatlas.analysis.cost import analyze
+    from convatlas.analysis.lint.check import lint
+    from convatlas.analysis.lint.rule import LintReport
     from convatlas.analysis.report import CostReport
     from convatlas.errors import ConvAtlasError
     from convatlas.models.anatomy import ConvNet, Feature
@@ -22,9 +24,11 @@ __all__ = [
     "ConvNet",
     "CostReport",
     "Feature",
+    "LintReport",
     "align_by_structure",
     "analyze",
     "create_model",
+    "lint",
     "list_models",
 ]
 
@@ -35,9 +39,11 @@ _HOMES = {
     "ConvNet": "convatlas.models.anatomy",
     "CostReport": "convatlas.analysis.report",
     "Feature": "convatlas.models.anatomy",
+    "LintReport": "convatlas.analysis.lint.rule",
     "align_by_structure": "convatlas.models.pretrained.alignment",
     "analyze": "convatlas.analysis.cost",
     "create_model": "convatlas.models.registry",
+    "lint": "convatlas.analysis.lint.check",
     "list_models": "convatlas.models.catalogue",
 }
 

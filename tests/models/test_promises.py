@@ -327,7 +327,7 @@ def test_onnx_gives_the_same_logits(name, tmp_path):
 @pytest.mark.slow
 @every_model
 def test_full_size(name):
-    """At the size and with the classes of its paper; the largest takes some 5 GB."""
+    """At the size and with the classes of its paper."""
     entry, model = find_entry(name), _lively(name)
     images = image_batch(entry.input_size, model.in_channels, 1)
     with torch.inference_mode():

@@ -22,7 +22,7 @@ __all__ = ["MOST_ELEMENTS", "Primitive", "primitives"]
 MOST_ELEMENTS = 40_000_000
 """Elements of the largest weight: that of a classifier's first layer."""
 
-_MOST_MACS, _MOST_ACTIVATIONS = 600_000_000, 3_300_000
+_MOST_MACS, _MOST_ACTIVATIONS = 1_000_000_000, 3_300_000
 _USUAL_SIDES = (7, 14, 28, 56, 112)
 
 
@@ -70,9 +70,13 @@ def _side(random: Random) -> int:
     return random.choice(_USUAL_SIDES) if random.random() < 0.5 else _between(random, 4, 230)
 
 
+def _batch(random: Random) -> int:
+    return 1 if random.random() < 0.75 else _between(random, 2, 32)
+
+
 def _map(random: Random, most: int = _MOST_ACTIVATIONS) -> tuple[int, ...]:
     while True:
-        shape = (1, _channels(random), side := _side(random), side)
+        shape = (_batch(random), _channels(random), side := _side(random), side)
         if math.prod(shape) <= most:
             return shape
 
@@ -84,13 +88,14 @@ def _order(random: Random, share: float = 0.15) -> tuple[int, ...]:
 def _convolution(random: Random, kernels: tuple[tuple[int, int], ...]) -> Primitive:
     """A dense convolution."""
     while True:
-        kernel, side = random.choice(kernels), _side(random)
+        kernel, side, batch = random.choice(kernels), _side(random), _batch(random)
         stride = random.choice((1, 1, 1, 1, 2))
         inputs, filters = _channels(random), _channels(random)
-        out = -(-side // stride)
-        macs = inputs * filters * kernel[0] * kernel[1] * out * out
-        if macs <= _MOST_MACS and max(inputs * side * side, filters * out * out) < 3_300_000:
-            return _slide((1, inputs, side, side), filters, kernel, stride, 1, _order(random, 0.1))
+        out = batch * (-(-side // stride)) ** 2
+        most = max(inputs * batch * side * side, filters * out)
+        if inputs * filters * math.prod(kernel) * out <= _MOST_MACS and most <= _MOST_ACTIVATIONS:
+            shape = (batch, inputs, side, side)
+            return _slide(shape, filters, kernel, stride, 1, _order(random, 0.1))
 
 
 def _stem(random: Random) -> Primitive:
@@ -102,10 +107,9 @@ def _stem(random: Random) -> Primitive:
 
 
 def _depthwise(random: Random) -> Primitive:
-    _, channels, side, _ = _map(random)
-    kernel = random.choice((3, 3, 3, 5, 5, 7))
+    shape, kernel = _map(random), random.choice((3, 3, 3, 5, 5, 7))
     stride, order = random.choice((1, 1, 1, 2)), _order(random, 0.25)
-    return _slide((1, channels, side, side), channels, (kernel,) * 2, stride, channels, order)
+    return _slide(shape, shape[1], (kernel,) * 2, stride, shape[1], order)
 
 
 def _grouped(random: Random) -> Primitive:
@@ -146,7 +150,8 @@ def _classifier(random: Random) -> Primitive:
     while True:
         features, classes = _channels(random, 8, 16384), _channels(random, 8, 8192)
         if features * classes <= MOST_ELEMENTS * (1 if random.random() < 0.1 else 0.1):
-            return Primitive(F.linear, ((1, features), (classes, features), (classes,)))
+            shape = (_batch(random), features)
+            return Primitive(F.linear, (shape, (classes, features), (classes,)))
 
 
 def _tokens(random: Random) -> Primitive:
@@ -203,7 +208,7 @@ def _group_norm(random: Random) -> Primitive:
 
 
 def _pointwise(random: Random, function: Callable[..., Any]) -> Primitive:
-    shape = (1, _channels(random)) if random.random() < 0.2 else _map(random)
+    shape = (_batch(random), _channels(random)) if random.random() < 0.2 else _map(random)
     return Primitive(function, (shape,), 1, _order(random) if len(shape) == 4 else ())
 
 

@@ -42,7 +42,8 @@ _WEIGHTED = frozenset(
 _CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d", "convolution"))
 _PRODUCTS = dict.fromkeys(("bmm", "mm", "addmm", "baddbmm", "mv"), "matmul")
 _BY_LAST_AXIS = frozenset(("linear", "layer_norm", "rms_norm", "matmul", "bmm", "softmax"))
-_JOINS = frozenset(("cat", "stack", "hstack", "vstack", "dstack", "pad", "constant_pad_nd"))
+_MOVED = dict.fromkeys(("cat", "stack", "hstack", "vstack", "dstack"), "cat")
+_MOVED |= dict.fromkeys(("pad", "constant_pad_nd"), "pad")
 _GLOBAL = frozenset(("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "mean"))
 
 
@@ -133,7 +134,9 @@ def _name(op: Operation) -> str:
     if op.operator.lstrip("_").startswith("scaled_dot_product"):
         return "scaled_dot_product_attention"
     if op.operator in MOVES:
-        return "cat" if op.operator in _JOINS else "copy"
+        return _MOVED.get(op.operator, "copy")
+    if op.operator == "interpolate":
+        return f"interpolate_{op.argument(3, 'mode', 'nearest')}"
     if op.operator == "convolution":
         return f"conv{op.inputs[1].dim() - 2}d"
     return _PRODUCTS.get(op.operator, op.operator)

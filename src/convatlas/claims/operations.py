@@ -232,6 +232,6 @@ def se_overhead() -> Computed:
         [*steps, *(Step(f"{name}: ratio", "with / without", r) for name, r in ratios.items())],
         remarks=[
             f"The cost is tiny in operations only: {more['parameters']} more parameters and "
-            f"{more['bytes of activations']} more bytes written as activations."
+            f"{more['bytes of activations']} more bytes of activations."
         ],
     )

@@ -39,39 +39,34 @@ def design_space_size() -> Computed:
         "regnet": _STEPS**4 * b * g,
     }
     as_printed = {"d": figures["c"] / _ORDERS, "e": figures["c"] / _ORDERS**2}
-    power = "·".join
-    by_stage = {
-        name: power([term] * _STAGES)
-        for name, term in (
-            ("a", f"({d}·{w}·{b}·{g})"),
-            ("b", f"({d}·{w}·{g})"),
-            ("c", f"({d}·{w})"),
-            ("d", str(d)),
-        )
+    how = {
+        "a": ("AnyNet A: all free", f"{_power(f'({d}·{w}·{b}·{g})')}"),
+        "b": ("AnyNet B: one ratio", f"{_power(f'({d}·{w}·{g})')}·{b}"),
+        "c": ("AnyNet C: one group width", f"{_power(f'({d}·{w})')}·{b}·{g}"),
+        "d": ("AnyNet D: widths never fall", f"{_power(str(d))}·{rising_w}·{b}·{g}"),
+        "e": ("AnyNet E: depths never fall", f"{rising_d}·{rising_w}·{b}·{g}"),
+        "regnet": ("RegNet: d, w_0, w_a, w_m", f"{_power(str(_STEPS))}·{b}·{g}"),
     }
     steps = [
-        Step("one stage: depth, width, ratio, group width", f"{d}·{w}·{b}·{g}", d * w * b * g),
-        Step("AnyNet A: all free", by_stage["a"], figures["a"]),
-        Step("AnyNet B: one ratio", f"{by_stage['b']}·{b}", figures["b"]),
-        Step("AnyNet C: one group width", f"{by_stage['c']}·{b}·{g}", figures["c"]),
-        Step("widths that never fall", f"{w}·{w + 1}·{w + 2}·{w + 3}/{_ORDERS}", rising_w),
-        Step("AnyNet D: widths never fall", f"{by_stage['d']}·{rising_w}·{b}·{g}", figures["d"]),
+        Step("orders in which widths never fall", _choices(w), rising_w),
+        Step("orders in which depths never fall", _choices(d), rising_d),
+        *(Step(*how[key], value) for key, value in figures.items()),
         Step("AnyNet D as the paper counts", f"{figures['c']}/{_ORDERS}", as_printed["d"]),
-        Step("depths that never fall", f"{d}·{d + 1}·{d + 2}·{d + 3}/{_ORDERS}", rising_d),
-        Step("AnyNet E: depths never fall", f"{rising_d}·{rising_w}·{b}·{g}", figures["e"]),
-        Step("AnyNet E as the paper counts", f"{figures['c']}/({_ORDERS}·{_ORDERS})",
-             as_printed["e"]),
-        Step("RegNet: d, w_0, w_a, w_m, ratio, group width",
-             f"{power([str(_STEPS)] * 4)}·{b}·{g}", figures["regnet"]),
-    ]  # fmt: skip
+        Step("AnyNet E as the paper counts", f"{figures['c']}/{_ORDERS**2}", as_printed["e"]),
+    ]
     assumption = (
         f"one in {_ORDERS} orders of the stages is taken to rise, which forgets the nets whose "
         "stages are equal"
     )
-    readings = [Reading(key, value, assumption, is_fair=True) for key, value in as_printed.items()]
-    return Computed(
-        figures,
-        steps,
-        readings,
-        ["Counted as the paper does, without asking whether the group widths divide the widths."],
-    )
+    readings = [Reading(key, n, assumption, is_fair=True) for key, n in as_printed.items()]
+    remark = "Counted as the paper does, without asking whether group widths divide the widths."
+    return Computed(figures, steps, readings, [remark])
+
+
+def _power(term: str) -> str:
+    return "·".join([term] * _STAGES)
+
+
+def _choices(values: int) -> str:
+    """Return the binomial coefficient of ``non_decreasing`` as a product."""
+    return "·".join(str(values + i) for i in range(_STAGES)) + f"/{_ORDERS}"

@@ -12,6 +12,7 @@ import typer
 from convatlas import __version__
 from convatlas.cli.claims import claims
 from convatlas.cli.fit import fit
+from convatlas.cli.lint import lint
 from convatlas.cli.list import list_networks
 from convatlas.cli.predict import predict
 from convatlas.cli.run import run
@@ -34,6 +35,7 @@ app.command("show")(show)
 app.command("timeline")(timeline)
 app.command("fit")(fit)
 app.command("see")(see)
+app.command("lint")(lint)
 app.command("claims")(claims)
 app.command("run")(run)
 app.command("predict")(predict)

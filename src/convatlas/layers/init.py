@@ -35,7 +35,7 @@ def faint_class_maps(classifier: nn.Module) -> None:
     """Draw the convolution of a ``convolved_classifier`` from N(0, 0.01²).
 
     By He's rule few classes mean large logits, and rectified ones that a first step pushes below
-    zero stay there. Source: torchvision's SqueezeNet, after the authors' release.
+    zero stay there. Source: torchvision's SqueezeNet.
     """
     for module in classifier.modules():
         if isinstance(module, nn.Conv2d):

@@ -107,7 +107,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         residual = self.attention(self.conv2(self.conv1(x)))
-        return self.act(self.shortcut(x) + residual)
+        residual += self.shortcut(x)
+        return self.act(residual)
 
 
 class Bottleneck(nn.Module):
@@ -149,7 +150,8 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         residual = self.attention(self.conv3(self.conv2(self.conv1(x))))
-        return self.act(self.shortcut(x) + residual)
+        residual += self.shortcut(x)
+        return self.act(residual)
 
 
 def _stage(

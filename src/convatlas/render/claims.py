@@ -58,7 +58,7 @@ def claim_parts(outcome: Outcome, width: int | None = None) -> Iterator[Renderab
     if outcome.working:
         columns = [
             Column("working", [step.name for step in outcome.working]),
-            Column("arithmetic", [step.how for step in outcome.working], 0),
+            Column("arithmetic", [step.how for step in outcome.working], is_prose=True),
             Column("value", [_value(step.value) for step in outcome.working], is_number=True),
         ]
         yield fitted_table(columns, width)
@@ -81,7 +81,7 @@ def claim_pages(outcomes: Sequence[Outcome], lectures: dict[str, str]) -> str:
         "Each figure is computed by our own code and compared by one rule: it agrees when, rounded "
         "as the lecture rounds, it is the lecture's. What agrees only by another convention or "
         "variant holds with a remark; what takes a slip to come out does not hold. "
-        "`convatlas claims` computes this page anew, in seconds.\n",
+        "`convatlas claims` computes all of it anew, in seconds.\n",
         "".join(f"- **{name}** {title}\n" for name, title in lectures.items()),
         f"{_summary(outcomes)}\n",
         "| claim | lecture says | we get | verdict |\n|---|---|---|---|\n"
@@ -154,7 +154,7 @@ def _figure_columns(comparisons: Sequence[Comparison]) -> list[Column]:
 def _agreement(comparison: Comparison) -> str:
     if comparison.agrees:
         return "yes"
-    return "if" if comparison.reading and comparison.reading.is_fair else "no"
+    return "see below" if comparison.reading and comparison.reading.is_fair else "no"
 
 
 def _allowed(comparison: Comparison) -> str:
@@ -163,13 +163,15 @@ def _allowed(comparison: Comparison) -> str:
 
 
 def _explanations(outcome: Outcome) -> Iterator[str]:
-    """Yield under which assumption a figure comes out that does not by the plain reading."""
+    """Yield under which assumption figures come out that do not by the plain reading."""
+    under: dict[str, list[str]] = {}
     for each in outcome.comparisons:
-        if each.reading is None:
-            continue
-        figure = each.figure
-        ours = written_alike(figure.says, figure.printed, each.reading_got)
-        yield f"{figure.label}: {figure.says} comes out ({ours}) if {each.reading.assumption}."
+        if each.reading is not None:
+            figure = each.figure
+            ours = written_alike(figure.says, figure.printed, each.reading_got)
+            under.setdefault(each.reading.assumption, []).append(f"{figure.label} {ours}")
+    for assumption, figures in under.items():
+        yield f"If {assumption}, we get: {', '.join(figures)}."
 
 
 def _value(value: Values) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from math import prod
 
 from convatlas.analysis.lint.network import Network, Node
-from convatlas.analysis.lint.rule import Hit
+from convatlas.analysis.lint.rule import Hit, hit
 
 __all__ = [
     "coarse_first_filters",
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-def large_filters(network: Network) -> Iterator[Hit]:
+def large_filters(network: Network, min_saved: float) -> Iterator[Hit]:
     """Dense filters of 5×5 and more that a chain of 3×3 replaces with fewer weights.
 
     The chain sees at least as much, its first layer takes the stride, and its inner maps are as
@@ -29,45 +29,48 @@ def large_filters(network: Network) -> Iterator[Hit]:
     on the image is left out: so few channels would be too narrow for a chain. Depthwise filters
     are left out because the 1×1 layers beside them are the cost.
     """
+    found, saved = [], 0.0
     for node in network.convolutions:
         weight = node.weight
-        if weight is None or min(node.kernel) < 5 or node.is_depthwise:
+        if weight is None or min(node.kernel) < 5 or node.is_depthwise or node.covers_map:
             continue
-        if not _follows_weights(node) or node.covers_map:
-            continue
-        width, depth = weight.shape[0] // node.groups, weight.shape[1]
-        layers = max(-(-(side - 1) // 2) for side in node.kernel)
-        inner = min(width, depth)
-        pairs = depth * inner + (layers - 2) * inner * inner + inner * width
-        chain = node.groups * 3 ** len(node.kernel) * pairs
-        if chain < weight.numel():
-            facts = {"kernel": node.kernel, "weights": weight.numel(), "chain": layers}
-            share = _share(node.cost.macs if node.cost else 0, network.report.macs)
-            yield Hit(node.name, {**facts, "chain_weights": chain, "macs_share": share})
+        layers, chain = _chain(node)
+        if chain < weight.numel() and _follows_weights(node):
+            share = _macs_share(node, network)
+            saved += share * (1 - chain / weight.numel())
+            found.append((node, {"chain": layers, "chain_weights": chain, "macs_share": share}))
+    for node, facts in found if saved >= min_saved else ():
+        weights = node.weight.numel() if node.weight is not None else 0
+        yield hit(node.name, kernel=node.kernel, weights=weights, saved_share=saved, **facts)
 
 
 def coarse_first_filters(network: Network, max_side: float) -> Iterator[Hit]:
-    """Filters on the image that are larger than ``max_side``."""
+    """Filters on the image that are larger than ``max_side``; those on sequences may be."""
     for node in network.convolutions:
         weight = node.weight
         if weight is None or _follows_weights(node) or node.window is None:
             continue
-        if min(node.kernel) > max_side:
-            facts = {"kernel": node.kernel, "stride": tuple(node.window.stride)}
-            yield Hit(node.name, {**facts, "weights": weight.numel()})
+        if len(node.kernel) > 1 and min(node.kernel) > max_side:
+            stride = tuple(node.window.stride)
+            yield hit(node.name, kernel=node.kernel, stride=stride, weights=weight.numel())
 
 
 def wide_layers(network: Network, min_channels: float, min_share: float) -> Iterator[Hit]:
     """Dense k×k convolutions between wide maps that have a large share of all MACs."""
     for node in network.convolutions:
         weight = node.weight
-        if weight is None or node.groups > 1 or prod(node.kernel) == 1 or not node.cost:
+        if weight is None or node.groups > 1 or prod(node.kernel) == 1:
             continue
         width, depth = weight.shape[:2]
-        part = _share(node.cost.macs, network.report.macs)
+        part = _macs_share(node, network)
         if min(width, depth) >= min_channels and part >= min_share:
-            facts = {"in_channels": depth, "out_channels": width}
-            yield Hit(node.name, {**facts, "kernel": node.kernel, "macs_share": part})
+            yield hit(
+                node.name,
+                kernel=node.kernel,
+                in_channels=depth,
+                out_channels=width,
+                macs_share=part,
+            )
 
 
 def fully_connected(network: Network, min_share: float) -> Iterator[Hit]:
@@ -81,8 +84,14 @@ def fully_connected(network: Network, min_share: float) -> Iterator[Hit]:
     params = network.report.params
     if _share(_params(hidden), params) >= min_share:
         largest = max(layers, key=lambda node: node.cost.params if node.cost else 0)
-        facts = {"layers": len(layers), "fc_params": _params(layers), "params": params}
-        yield Hit(largest.name, {**facts, "fc_share": _share(_params(layers), params)})
+        held = _params(layers)
+        yield hit(
+            largest.name,
+            layers=len(layers),
+            fc_params=held,
+            params=params,
+            fc_share=_share(held, params),
+        )
 
 
 def early_memory(network: Network, min_share: float, min_total_stride: float) -> Iterator[Hit]:
@@ -101,8 +110,8 @@ def early_memory(network: Network, min_share: float, min_total_stride: float) ->
     early = [(size, name) for stride, size, name in strided if stride <= 2]
     held = sum([size for size, _ in early])
     if _share(held, total) >= min_share:
-        facts = {"early_bytes": held, "activation_bytes": total}
-        yield Hit(max(early)[1], {**facts, "early_share": _share(held, total)})
+        part = _share(held, total)
+        yield hit(max(early)[1], early_bytes=held, activation_bytes=total, early_share=part)
 
 
 def memory_bound(network: Network, balance: float, min_share: float) -> Iterator[Hit]:
@@ -114,10 +123,23 @@ def memory_bound(network: Network, balance: float, min_share: float) -> Iterator
     traffic = _share(moved, report.read_bytes + report.written_bytes)
     if bound and traffic >= min_share:
         worst = max(bound, key=lambda cost: cost.moved_bytes)
-        intensity = sum([cost.flops for cost in bound]) / moved
-        macs = _share(sum([cost.macs for cost in bound]), report.macs)
-        facts = {"layers": len(bound), "macs_share": macs, "traffic_share": traffic}
-        yield Hit(worst.name, {**facts, "intensity": intensity})
+        yield hit(
+            worst.name,
+            layers=len(bound),
+            macs_share=_share(sum([cost.macs for cost in bound]), report.macs),
+            traffic_share=traffic,
+            intensity=sum([cost.flops for cost in bound]) / moved,
+        )
+
+
+def _chain(node: Node) -> tuple[int, int]:
+    """Return the layers and the weights of the chain of 3×3 that sees what a filter sees."""
+    depth = node.in_channels // node.groups
+    width = node.shape[1] // node.groups
+    layers = max(-(-(side - 1) // 2) for side in node.kernel)
+    inner = min(width, depth)
+    pairs = depth * inner + (layers - 2) * inner * inner + inner * width
+    return layers, node.groups * 3 ** len(node.kernel) * pairs
 
 
 def _follows_weights(node: Node) -> bool:
@@ -139,6 +161,10 @@ def _is_fully_connected(node: Node) -> bool:
 
 def _params(nodes: list[Node]) -> int:
     return sum([node.cost.params for node in nodes if node.cost])
+
+
+def _macs_share(node: Node, network: Network) -> float:
+    return _share(node.cost.macs if node.cost else 0, network.report.macs)
 
 
 def _share(part: float, whole: float) -> float:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from math import ceil, prod
 
 import torch
-from torch import Tensor
-
 from convatlas.analysis.lint.network import Network, Node
-from convatlas.analysis.lint.rule import Hit
+from convatlas.analysis.lint.rule import Hit, hit
+from convatlas.analysis.operators import MOVES
+from convatlas.analysis.receptive_field import ReceptiveField
 from convatlas.analysis.windows import Window
 
 __all__ = [
@@ -35,13 +35,18 @@ def tight_bottlenecks(network: Network, max_fall: float) -> Iterator[Hit]:
     weighted = [node for node in network.trunk if node.weight is not None]
     classifier = weighted[-1] if weighted else None
     least = network.body[0]
-    for node in network.body:
+    for node in network.body[1:]:
         if node is classifier:
             return
         if least.volume > max_fall * node.volume:
-            facts = {"before": least.shape[1:], "after": node.shape[1:]}
-            values = {"before_values": least.volume, "after_values": node.volume}
-            yield Hit(node.name, {**facts, **values, "times": least.volume / node.volume})
+            yield hit(
+                node.name,
+                before=least.shape[1:],
+                after=node.shape[1:],
+                before_values=least.volume,
+                after_values=node.volume,
+                times=least.volume / node.volume,
+            )
         if node.volume < least.volume:
             least = node
 
@@ -50,11 +55,9 @@ def field_too_small(network: Network) -> Iterator[Hit]:
     """A globally pooled map none of whose values sees the whole input."""
     last, head = network.body[-1], network.head
     field = last.cost.receptive_field if last.cost else None
-    if field is None or head is None or not head.is_pool:
-        return
-    sizes = network.body[0].sizes
-    if any(seen < side for seen, side in zip(field.size, sizes, strict=True)):
-        yield Hit(last.name, {"input_px": sizes, "field_px": field.size})
+    sizes = network.input_sizes
+    if field and head and head.is_pool and not _sees_all(field, sizes):
+        yield hit(last.name, input_px=sizes, field_px=field.size)
 
 
 def field_too_large(
@@ -65,24 +68,27 @@ def field_too_large(
     Either almost all work comes that late, or the last map is a few pixels of which each sees
     several times the input.
     """
-    sizes = next(network.images).sizes
-    costs = [node.cost for node in network.nodes if node.weight is not None and node.cost]
-    seeing = [cost for cost in costs if cost.receptive_field]
-    late = [
-        node.cost
-        for node in network.nodes
-        if node.weight is not None and node.cost in seeing and _sees_all(node.inputs[0], sizes)
-    ]
-    macs = sum([cost.macs for cost in seeing])
-    last = seeing[-1].receptive_field if seeing else None
-    if not late or last is None or not macs:
+    sizes = network.input_sizes
+    macs, late_macs, first = 0, 0, ""
+    last: ReceptiveField | None = None
+    for node in network.nodes:
+        if node.weight is None or not node.cost or not node.cost.receptive_field:
+            continue
+        last = node.cost.receptive_field
+        macs += node.cost.macs
+        before = node.inputs[0].cost
+        if before and before.receptive_field and _sees_all(before.receptive_field, sizes):
+            first = first or node.name
+            late_macs += node.cost.macs
+    if last is None or not late_macs:
         return
-    part = sum([cost.macs for cost in late if cost]) / macs
+    part = late_macs / macs
     times = min(seen / side for seen, side in zip(last.size, sizes, strict=True))
     left = tuple(ceil(side / step) for side, step in zip(sizes, last.stride, strict=True))
     if part >= min_share or (times >= min_times and max(left) <= max_map):
-        facts = {"input_px": sizes, "field_px": last.size, "times": times, "map_px": left}
-        yield Hit(late[0].name if late[0] else "", {**facts, "late_share": part})
+        yield hit(
+            first, input_px=sizes, field_px=last.size, times=times, map_px=left, late_share=part
+        )
 
 
 def lost_resolution(network: Network) -> Iterator[Hit]:
@@ -92,67 +98,81 @@ def lost_resolution(network: Network) -> Iterator[Hit]:
     made_by_window = [node for node in pools if _source_slides(node)]
     if not starved and not made_by_window:
         return
-    wasted = [node.weight.numel() * (1 - 1 / prod(node.kernel))
-              for node in starved if node.weight is not None]  # fmt: skip
+    weights = [(node.weight.numel(), node) for node in starved if node.weight is not None]
+    wasted = sum([count * (1 - 1 / prod(node.kernel)) for count, node in weights])
     first = min([*starved, *made_by_window], key=network.nodes.index)
-    facts = {"input_px": network.body[0].sizes, "layers": len(starved)}
-    params = network.report.params
-    yield Hit(first.name, {**facts, "wasted_share": sum(wasted) / params if params else 0.0})
+    yield hit(
+        first.name,
+        input_px=network.input_sizes,
+        layers=len(starved),
+        wasted_share=wasted / max(network.report.params, 1),
+    )
 
 
 def skipped_pixels(network: Network) -> Iterator[Hit]:
     """Maps all of whose readers stride past the same pixels."""
     for node in network.nodes:
-        windows = [reader.window for reader in node.readers]
-        reading = [window for window in windows if window]
-        if not reading or len(reading) < len(windows):
+        windows = [(reader.window, reader.sizes) for reader in node.readers]
+        reading = [(window, outputs) for window, outputs in windows if window]
+        is_strided = reading and min(max(window.stride) for window, _ in reading) > 1
+        # What a move cuts out of a map may be read elsewhere in that map.
+        if not is_strided or len(reading) < len(windows) or node.operator in MOVES:
             continue
-        if any(max(window.stride) == 1 for window in reading):
-            continue
-        outputs = [reader.sizes for reader in node.readers]
-        read = _pixels_read(node.sizes, list(zip(reading, outputs, strict=True)))
-        part = 1 - read.float().mean().item()
-        if part:
-            facts = {"kernel": tuple(reading[0].kernel), "stride": tuple(reading[0].stride)}
-            yield Hit(node.readers[0].name, {**facts, "map_px": node.sizes, "unread_share": part})
+        unread = _unread_share(node.sizes, reading)
+        if unread:
+            window = reading[0][0]
+            yield hit(
+                node.readers[0].name,
+                kernel=tuple(window.kernel),
+                stride=tuple(window.stride),
+                map_px=node.sizes,
+                unread_share=unread,
+            )
 
 
 def stride_bursts(network: Network, min_total: float) -> Iterator[Hit]:
-    """Strides in a row, without a layer in between that looks around at the new resolution."""
+    """Strides in a row, without a layer in between that looks around at the new resolution.
+
+    Where branches join, the one that strides least counts.
+    """
     rows: dict[int, tuple[Node, ...]] = {}
-    found: list[tuple[Node, ...]] = []
     for node in network.nodes:
-        before = min((rows[id(source)] for source in node.inputs), key=_product, default=())
+        before = min((rows[id(source)] for source in node.inputs), key=_haste, default=())
         window = node.window
         if window is None or node.is_vector:
             rows[id(node)] = before
         elif max(window.stride) > 1:
             rows[id(node)] = (*before, node)
-            found.append(rows[id(node)])
         else:
             rows[id(node)] = () if max(window.kernel) > 1 else before
-    for row in found:
-        is_start = any(other[: len(row)] == row for other in found if len(other) > len(row))
-        if len(row) > 1 and _product(row) >= min_total and not is_start:
+    longest: dict[int, tuple[Node, ...]] = {}
+    for row in (rows[id(node)] for node in network.trunk):
+        if row and _total(row) > _total(longest.get(id(row[0]), ())):
+            longest[id(row[0])] = row
+    for row in longest.values():
+        if len(row) > 1 and _total(row) >= min_total:
             names = ", ".join(node.name for node in row)
-            yield Hit(row[0].name, {"row": names, "layers": len(row), "total": _product(row)})
+            yield hit(row[0].name, row=names, layers=len(row), total=_total(row))
 
 
-def _product(row: Sequence[Node]) -> int:
+def _total(row: Sequence[Node]) -> int:
+    """Return the product of the strides of a row."""
     return prod([max(node.window.stride) for node in row if node.window])
+
+
+def _haste(row: Sequence[Node]) -> tuple[int, int]:
+    """Order rows by their strides, and equal ones by how little their windows look at."""
+    return _total(row), -sum([prod(node.window.kernel) for node in row if node.window])
+
+
+def _sees_all(field: ReceptiveField, sizes: tuple[int, ...]) -> bool:
+    """Whether the values of a map see the whole input."""
+    return all(seen >= side for seen, side in zip(field.size, sizes, strict=True))
 
 
 def _reads_one_pixel(node: Node) -> bool:
     """Whether the operation reads a map (not a vector) with one place."""
     return bool(node.sizes_read) and prod(node.sizes_read) == 1
-
-
-def _sees_all(node: Node, sizes: tuple[int, ...]) -> bool:
-    """Whether the values of a map already see the whole input."""
-    field = node.cost.receptive_field if node.cost else None
-    return field is not None and all(
-        seen >= side for seen, side in zip(field.size, sizes, strict=True)
-    )
 
 
 def _meets_padding_only(node: Node) -> bool:
@@ -170,13 +190,13 @@ def _source_slides(node: Node) -> bool:
     return False
 
 
-def _pixels_read(
+def _unread_share(
     sizes: tuple[int, ...], windows: Sequence[tuple[Window, tuple[int, ...]]]
-) -> Tensor:
-    """Return which pixels some window reads, up to the last one along each axis.
+) -> float:
+    """Return the share of a map's pixels that no window reads.
 
-    What is left over at the far edge because the stride does not divide the size is no loss
-    of resolution.
+    What is left over at the far edge, because a stride does not divide the size, does not
+    count: it is no gap between pixels that are read.
     """
     read = torch.zeros(sizes, dtype=torch.bool)
     ends = [0] * len(sizes)
@@ -187,6 +207,7 @@ def _pixels_read(
             taps = {o * stride + k * dilation - padding for o in range(outs) for k in range(kernel)}
             inside = sorted(tap for tap in taps if 0 <= tap < size)
             ends[axis] = max([ends[axis], *(tap + 1 for tap in inside)])
-            places.append(torch.tensor(inside))
+            places.append(torch.tensor(inside, dtype=torch.long))
         read[torch.meshgrid(*places, indexing="ij")] = True
-    return read[tuple(slice(0, end) for end in ends)]
+    has_gaps = not read[tuple(slice(0, end) for end in ends)].all()
+    return 1 - read.float().mean().item() if has_gaps else 0.0

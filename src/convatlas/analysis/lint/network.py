@@ -141,9 +141,9 @@ class Network:
     nodes: tuple[Node, ...]
 
     @property
-    def images(self) -> Iterator[Node]:
-        """The inputs."""
-        return (node for node in self.nodes if node.operation is None)
+    def input_sizes(self) -> tuple[int, ...]:
+        """Spatial sizes of the (first) input."""
+        return self.nodes[0].sizes
 
     @property
     def convolutions(self) -> Iterator[Node]:

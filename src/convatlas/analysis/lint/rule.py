@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from convatlas.analysis.lint.network import Network
 
-__all__ = ["SEVERITIES", "Check", "Fact", "Finding", "Hit", "Limit", "LintReport", "Rule"]
+__all__ = ["SEVERITIES", "Check", "Fact", "Finding", "Hit", "Limit", "LintReport", "Rule", "hit"]
 
 SEVERITIES = ("serious", "warning", "info")
 """The worst first."""
@@ -25,6 +25,11 @@ class Hit(NamedTuple):
 
     layer: str
     facts: Mapping[str, Fact]
+
+
+def hit(layer: str, **facts: Fact) -> Hit:
+    """Return one place that a rule objects to."""
+    return Hit(layer, facts)
 
 
 Check = Callable[..., Iterable[Hit]]

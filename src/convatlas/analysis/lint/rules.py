@@ -55,6 +55,9 @@ _LARGE = Rule(
     advice="Replace it by the chain, with a non-linearity after each layer; the inner maps may be "
     "as wide as the narrower end.",
     check=cost_rules.large_filters,
+    limits=(
+        Limit("min_saved", 0.01, "of all MACs, by all such layers together; less is not worth it"),
+    ),
 )
 _COARSE = Rule(
     id="coarse-first-filter",
@@ -67,7 +70,7 @@ _COARSE = Rule(
     ),
     saying="the first filters are {kernel:shape} with stride {stride:shape} "
     "({weights:count} weights).",
-    advice="Try 7×7 with stride 2, or three 3×3 layers, the first with stride 2.",
+    advice="Take 7×7 filters with stride 2, or three 3×3 layers, the first with stride 2.",
     check=cost_rules.coarse_first_filters,
     limits=(
         Limit(
@@ -175,7 +178,7 @@ _EARLY = Rule(
     severity="info",
     sources=(
         f"{_IIT}: from 224 to 28 pixels VGG-16 holds 42.9 MB and GoogLeNet 7.5 MB",
-        f"{_STANFORD}: most memory is in the early layers of VGG-16",
+        f"{_STANFORD}: the memory of VGG-16, layer by layer",
     ),
     saying="maps of at least half the input's sides hold {early_bytes:bytes} of "
     "{activation_bytes:bytes} ({early_share:percent}).",
@@ -191,7 +194,7 @@ _DEPTHWISE = Rule(
     title="Depthwise layers wait for memory",
     severity="info",
     sources=(
-        f"{_POLIMI}: depthwise separable layers cut the operations, not the maps",
+        f"{_POLIMI}: a depthwise separable layer costs 1/N + 1/D² of a full one",
         "Ma et al., ShuffleNet V2, 2018, arXiv 1807.11164, section 2",
         "Williams et al., Roofline, Communications of the ACM 52(4), 2009",
     ),
@@ -218,7 +221,7 @@ _BIAS = Rule(
     severity="info",
     sources=(
         "Ioffe, Szegedy, Batch Normalization, 2015, arXiv 1502.03167, section 3.2",
-        f"{_HACETTEPE}: residual networks normalise after every convolution",
+        f"{_HACETTEPE}: batch normalisation after every convolution of a ResNet",
     ),
     saying="{biases:whole} biases are added before {norm} subtracts the mean of each channel.",
     advice="Build the layer with bias=False; the normalisation has a shift of its own.",
@@ -230,7 +233,7 @@ _SKIPPED = Rule(
     severity="warning",
     sources=(
         f"{_HACETTEPE}: output size and stride arithmetic",
-        "He et al., Bag of Tricks, 2018, arXiv 1812.01187, section 4.1",
+        "He et al., Bag of Tricks, 2018, arXiv 1812.01187, section 4",
     ),
     saying="{kernel:shape} windows with stride {stride:shape} leave {unread_share:percent} of a "
     "map of {map_px:px} unread, and nothing else reads them.",

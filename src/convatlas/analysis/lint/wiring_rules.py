@@ -10,19 +10,14 @@ from math import gcd
 from typing import NamedTuple
 
 from convatlas.analysis.lint.network import Network, Node
-from convatlas.analysis.lint.rule import Hit
+from convatlas.analysis.lint.rule import Hit, hit
 from convatlas.analysis.operators import MOVES
 
 __all__ = ["cancelled_biases", "unmixed_groups"]
 
 _NORMS = frozenset(("batch_norm", "instance_norm"))
-# Moves that leave every channel where it is.
-_STILL = frozenset(
-    """
-    dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
-    contiguous clone to pad constant_pad_nd reflection_pad2d replication_pad2d detach float half
-    """.split()
-)
+# Moves that leave every channel where it is, beside dropout and padding.
+_STILL = frozenset(("contiguous", "clone", "to", "detach", "float", "half", "bfloat16"))
 _MIXERS = frozenset(("linear", "matmul", "bmm", "einsum", "scaled_dot_product_attention"))
 
 
@@ -51,8 +46,12 @@ def unmixed_groups(network: Network) -> Iterator[Hit]:
         states[id(node)] = _after(node, before)
         clash = _clash(node, before)
         if clash is not None:
-            facts = {"groups": node.groups, "previous": clash.name}
-            yield Hit(node.name, {**facts, "previous_groups": clash.groups})
+            yield hit(
+                node.name,
+                groups=node.groups,
+                previous=clash.name,
+                previous_groups=clash.groups,
+            )
 
 
 def cancelled_biases(network: Network) -> Iterator[Hit]:
@@ -60,7 +59,7 @@ def cancelled_biases(network: Network) -> Iterator[Hit]:
     for node in network.nodes:
         is_normed = all(reader.operator in _NORMS for reader in node.readers)
         if node.has_bias and node.readers and is_normed and node.weight is not None:
-            yield Hit(node.name, {"biases": node.weight.shape[0], "norm": node.readers[0].name})
+            yield hit(node.name, biases=node.weight.shape[0], norm=node.readers[0].name)
 
 
 def _joined(states: Sequence[_Apart]) -> _Apart:
@@ -75,8 +74,13 @@ def _after(node: Node, before: _Apart) -> _Apart:
         return _Apart(before.grouped, node)
     if node.is_convolution:
         return _Apart(node) if node.groups > 1 else _Apart()
-    moves = node.operator in MOVES and node.operator not in _STILL
-    return _Apart() if moves or node.operator in _MIXERS else before
+    is_mixer = node.operator in _MIXERS or _moves_channels(node.operator)
+    return _Apart() if is_mixer else before
+
+
+def _moves_channels(operator: str) -> bool:
+    is_still = operator in _STILL or "dropout" in operator or "pad" in operator
+    return operator in MOVES and not is_still
 
 
 def _clash(node: Node, before: _Apart) -> Node | None:
