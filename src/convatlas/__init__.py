@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from convatlas.analysis.cost import analyze
     from convatlas.analysis.lint.check import lint
     from convatlas.analysis.lint.rule import LintReport
+    from convatlas.analysis.memory import (
+        MemoryReport,
+        TrainingMemory,
+        max_batch,
+        predict_memory,
+    )
     from convatlas.analysis.report import CostReport
     from convatlas.errors import ConvAtlasError
     from convatlas.models.anatomy import ConvNet, Feature
@@ -25,11 +31,15 @@ __all__ = [
     "CostReport",
     "Feature",
     "LintReport",
+    "MemoryReport",
+    "TrainingMemory",
     "align_by_structure",
     "analyze",
     "create_model",
     "lint",
     "list_models",
+    "max_batch",
+    "predict_memory",
 ]
 
 __version__ = "0.1.0"
@@ -40,11 +50,15 @@ _HOMES = {
     "CostReport": "convatlas.analysis.report",
     "Feature": "convatlas.models.anatomy",
     "LintReport": "convatlas.analysis.lint.rule",
+    "MemoryReport": "convatlas.analysis.memory",
+    "TrainingMemory": "convatlas.analysis.memory",
     "align_by_structure": "convatlas.models.pretrained.alignment",
     "analyze": "convatlas.analysis.cost",
     "create_model": "convatlas.models.registry",
     "lint": "convatlas.analysis.lint.check",
     "list_models": "convatlas.models.catalogue",
+    "max_batch": "convatlas.analysis.memory",
+    "predict_memory": "convatlas.analysis.memory",
 }
 
 

@@ -118,6 +118,15 @@ def test_half_precision_and_checkpointing_save_activations():
     assert half.optimizer_bytes == plain.optimizer_bytes == forgetful.optimizer_bytes
 
 
+def test_on_a_gpu_storages_are_rounded_and_no_image_is_copied_into_blocks():
+    model = nn.Sequential(nn.ReLU(), nn.Sigmoid(), nn.Tanh())
+    report = predict_memory(model, inputs=[torch.empty(1, 1, 10, 10)], device="cuda")
+    assert report.peak_bytes == 3 * 512
+    conv = create_model("resnet18")
+    there = predict_memory(conv, 64, device="cuda").activation_bytes
+    assert there < predict_memory(conv, 64).activation_bytes
+
+
 def test_the_layer_at_the_peak_is_named():
     inference = predict_memory(create_model("vgg11"), 224)
     assert inference.peak.layer.startswith("stages.0")
@@ -172,6 +181,7 @@ def test_too_little_memory_says_how_much_is_needed():
     ("options", "message"),
     [
         ({"precision": "float8"}, "float8"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"batch": 0}, "batch must be 1 or more, got 0"),
         ({"input_size": 16, "batch": 1}, "."),
     ],

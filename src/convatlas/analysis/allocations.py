@@ -21,13 +21,16 @@ from convatlas.analysis.workspace import scratch_bytes
 
 __all__ = ["Allocations"]
 
+_CUDA_GRANULE = 512
+
 
 class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
     """Counts the bytes that are held while a block runs.
 
     Args:
         place: Says where the program is, as (layer, phase).
-        count_scratch: Whether the CPU's scratch memory counts.
+        device: ``"cpu"``, whose convolutions take scratch memory, or ``"cuda"``, whose
+            allocator rounds up.
 
     Attributes:
         held: Bytes held now.
@@ -35,12 +38,13 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
         moments: Layer, phase, ``held`` and ``gradients`` at every operator that allocated.
     """
 
-    def __init__(self, place: Callable[[], tuple[str, str]], *, count_scratch: bool) -> None:
+    def __init__(self, place: Callable[[], tuple[str, str]], device: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's is untyped
         self.held = self.gradients = 0
         self.moments: list[tuple[str, str, int, int]] = []
         self._place = place
-        self._count_scratch = count_scratch
+        self._count_scratch = device == "cpu"
+        self._granule = 1 if device == "cpu" else _CUDA_GRANULE
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     def hold(self, tensors: Iterable[Tensor]) -> int:
@@ -50,7 +54,7 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
             storage = tensor.untyped_storage()
             if storage in self._known:
                 continue
-            size = storage.nbytes()
+            size = -(-storage.nbytes() // self._granule) * self._granule
             self._known.add(storage)
             self.held += size
             weakref.finalize(storage, self._release, size).atexit = False

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from convatlas.analysis.formulas import FORMULAS
+from convatlas.analysis.formulas import FORMULAS, cost_of
 from convatlas.analysis.operation import Operation
 
 __all__ = ["Gradients"]
@@ -34,26 +34,27 @@ class Gradients:
         self._needed = {key for key, p in parameters.items() if p.requires_grad}
         self._needed |= {twin for twin, p in originals.items() if id(p) in self._needed}
 
-    def macs_of(self, op: Operation) -> int:
-        """Return the backward multiply-accumulates of ``op``; call it in execution order."""
-        needs = any(id(tensor) in self._needed for tensor in op.inputs)
-        macs = self._macs(op) if needs else 0
-        if needs:
-            self._needed.update(id(output) for output in op.outputs if _can_need(output))
+    def macs_of(self, op: Operation, forward: int) -> int:
+        """Return the backward multiply-accumulates of ``op``; call it in execution order.
+
+        Args:
+            op: The operation.
+            forward: Its forward multiply-accumulates.
+        """
+        if self._needed.isdisjoint(map(id, op.inputs)):
+            return 0
+        macs = self._macs(op, forward) if forward or op.parts else 0
+        self._needed.update([id(output) for output in op.outputs if _can_need(output)])
         return macs
 
-    def _macs(self, op: Operation) -> int:
+    def _macs(self, op: Operation, macs: int) -> int:
         if op.parts and op.operator not in FORMULAS:
-            return sum([self.macs_of(part) for part in op.parts])
-        formula = FORMULAS.get(op.operator)
-        macs = formula(op).macs if formula else 0
+            return sum([self.macs_of(part, cost_of(part).macs) for part in op.parts])
         if op.operator.lstrip("_").startswith(_ATTENTION):
             return 2 * macs  # the gradients of values, scores, queries and keys, nothing recomputed
-        if not macs:
-            return 0
         factors = [op.inputs[i] for i in _FACTORS.get(op.operator, (0, 1)) if i < len(op.inputs)]
-        return macs * sum(id(tensor) in self._needed for tensor in factors)
+        return macs * sum([id(tensor) in self._needed for tensor in factors])
 
 
 def _can_need(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+    return tensor.dtype.is_floating_point or tensor.dtype.is_complex

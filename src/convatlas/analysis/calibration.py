@@ -12,7 +12,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -50,10 +50,11 @@ __all__ = [
 
 _FORMAT = 1
 _MOST_SAMPLES = 6000
+_ROW, _DRAWN = 24, 192  # primitives that take turns, and those that rows are chosen from
 _FEWEST_REPEATS, _MOST_REPEATS = 4, 12
-_SECONDS_PER_SAMPLE = 0.012
+_SECONDS_PER_PRIMITIVE = 0.012
 _IDLE_MODULES = 200
-_FIRST_PASS = 0.6  # of the time; the second repeats its samples without building them
+_FIRST_PASS = 0.55  # of the time; the second pass has its kernels compiled already
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,7 @@ def calibrate(
         most_samples: Stop earlier after so many.
 
     Raises:
-        OptionError: More than three minutes, or none.
-        UnknownNameError: Another precision.
+        OptionError: More than three minutes, or none, or another precision.
     """
     if not 0 < minutes <= 3:
         raise OptionError(f"minutes must be more than 0 and at most 3, got {minutes:g}")
@@ -112,45 +112,83 @@ def calibrate(
     ceilings = measure_ceilings(precision, clock)
     bench = _Bench(timed_dtype(precision), clock)
     report = progress or _silent
-    timed: list[tuple[Primitive, Work, float]] = []
+    drawn = islice(primitives(), most_samples)
+    rows: list[list[_Timed]] = []
+    waiting: list[list[_Timed]] = []
     with torch.inference_mode():
-        for primitive in islice(primitives(), most_samples):
-            if (gone := clock() - start) > _FIRST_PASS * seconds and timed:
-                break
+        while (gone := clock() - start) < _FIRST_PASS * seconds or not rows:
             report(gone, seconds)
-            timed.append((primitive, _work_of(primitive), bench.milliseconds(primitive)))
-        samples = [Sample(work, ms) for _, work, ms in timed]
-        for number, (primitive, work, ms) in enumerate(timed):
+            if not waiting and not (waiting := _rows(islice(drawn, _DRAWN))):
+                break
+            rows.append(waiting.pop())
+            bench.time(rows[-1])
+        for row in rows:
             if (gone := clock() - start) > seconds:
                 break
             report(gone, seconds)
-            samples[number] = Sample(work, min(ms, bench.milliseconds(primitive)))
+            bench.time(row)
         call_ms = bench.call_ms()
+    samples = tuple([Sample(each.work, each.ms) for row in rows for each in row])
     report(seconds, seconds)
-    return Calibration(machine, ceilings, call_ms, tuple(samples))
+    return Calibration(machine, ceilings, call_ms, samples)
 
 
 def _silent(*_: float) -> None:
     """Report to nobody."""
 
 
+@dataclass(slots=True)
+class _Timed:
+    """A primitive and the fewest milliseconds that a pass found for it."""
+
+    primitive: Primitive
+    work: Work
+    ms: float = math.inf
+
+    @property
+    def elements(self) -> int:
+        """Elements that it reads and writes."""
+        return self.work.read + self.work.weights + self.work.written
+
+
+def _rows(drawn: Iterable[Primitive]) -> list[list[_Timed]]:
+    """Put primitives of similar size together: so they are in a network, and in its caches."""
+    timed = [_Timed(each, _work_of(each)) for each in drawn]
+    timed.sort(key=lambda each: each.elements)
+    rows = [timed[place : place + _ROW] for place in range(0, len(timed), _ROW)]
+    Random(len(timed)).shuffle(rows)  # noqa: S311 (no secret)
+    return rows
+
+
 class _Bench:
     """Times primitives on views of one large array, so that nothing is filled or allocated."""
 
     def __init__(self, dtype: torch.dtype, clock: Clock) -> None:
-        self._pool = torch.full((MOST_ELEMENTS + (1 << 22),), 0.5, dtype=dtype)
+        generator = torch.Generator().manual_seed(0)
+        count = MOST_ELEMENTS + (1 << 22)
+        # Positive, because some are variances; random, because a maximum depends on the values.
+        self._pool = torch.rand(count, generator=generator).add_(0.1).to(dtype)
         self._clock = clock
         self._random = Random(0)  # noqa: S311 (no secret)
 
-    def milliseconds(self, primitive: Primitive) -> float:
-        """Return the lower quartile of some runs, after one to warm up."""
-        times: list[float] = []
-        self._once(primitive)
-        while len(times) < _MOST_REPEATS:
-            times.append(self._once(primitive))
-            if sum(times) > _SECONDS_PER_SAMPLE and len(times) >= _FEWEST_REPEATS:
+    def time(self, row: Sequence[_Timed]) -> None:
+        """Run primitives in turns, as a network's layers do, and keep lower quartiles.
+
+        An operator that repeats itself finds its code in the caches; one of a network's
+        finds another's there.
+        """
+        work = [(each, self._operands(each.primitive), list[float]()) for each in row]
+        for each, operands, _ in work:
+            self._once(each.primitive, operands)
+        start = self._clock()
+        for turn in range(_MOST_REPEATS):
+            for each, operands, times in work:
+                times.append(self._once(each.primitive, operands))
+            is_enough = self._clock() - start > _SECONDS_PER_PRIMITIVE * len(row)
+            if turn + 1 >= _FEWEST_REPEATS and is_enough:
                 break
-        return 1e3 * quantiles(times, n=4, method="inclusive")[0]
+        for each, _, times in work:
+            each.ms = min(each.ms, 1e3 * quantiles(times, n=4, method="inclusive")[0])
 
     def call_ms(self) -> float:
         """Return what the call of a module costs."""
@@ -162,12 +200,15 @@ class _Bench:
             times.append(self._clock() - start)
         return 1e3 * min(times) / _IDLE_MODULES
 
-    def _once(self, primitive: Primitive) -> float:
+    def _operands(self, primitive: Primitive) -> list[Tensor]:
         tensors = [self._view(shape) for shape in primitive.shapes]
         if primitive.order:
             tensors[0] = _reordered(tensors[0], primitive.order)
+        return tensors
+
+    def _once(self, primitive: Primitive, tensors: Sequence[Tensor]) -> float:
         for written in tensors[: primitive.activations]:
-            written.fill_(0.5)
+            written.mul_(1.0)
         start = self._clock()
         primitive.run(*tensors)
         return self._clock() - start
@@ -229,7 +270,7 @@ def load_calibration(precision: str = "float32") -> Calibration:
 
     Raises:
         CalibrationError: There is none, it is damaged, or something has changed since.
-        UnknownNameError: Another precision.
+        OptionError: Another precision.
     """
     machine = this_machine(precision)
     path = calibration_file(machine)

@@ -15,7 +15,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from convatlas.analysis.formulas import FORMULAS
 from convatlas.analysis.inputs import make_inputs, without_memory
-from convatlas.analysis.isolation import lend, modules_of
+from convatlas.analysis.isolation import lend, modules_of, uncollected
 from convatlas.analysis.ledger import Ledger, uncounted_in
 from convatlas.analysis.operation import tensors_in
 from convatlas.analysis.report import SUMMED, CostReport
@@ -76,7 +76,10 @@ def analyze(
         InputSizeError: An input that is too small, or has the wrong number of channels.
         OptionError: A model or an input that cannot be analysed.
     """
-    return report_of(traced(model, input_size, in_channels=in_channels, batch=batch, inputs=inputs))
+    with uncollected():
+        return report_of(
+            traced(model, input_size, in_channels=in_channels, batch=batch, inputs=inputs)
+        )
 
 
 def traced(

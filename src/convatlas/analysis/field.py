@@ -93,10 +93,11 @@ def _is_shared(tensor: Tensor, dim: int) -> bool:
 
 def _by_extent(output: Tensor, sources: Sequence[Source]) -> tuple[list[Field], list[Source]]:
     """Split the inputs into those with a field at each position of the output, and others."""
-    local, shared = [], []
+    local, shared, sizes = [], [], output.shape
     for tensor, field in sources:
-        shift = output.dim() - tensor.dim()
-        same = all(tensor.shape[dim] == output.shape[dim + shift] for dim in field.dims)
+        shape = tensor.shape
+        shift = len(sizes) - len(shape)
+        same = shape == sizes or all([shape[dim] == sizes[dim + shift] for dim in field.dims])
         if field.axes and same:
             local.append(field.moved(dim + shift for dim in field.dims) if shift else field)
         else:
@@ -109,4 +110,6 @@ def _union(one: Field, other: Field) -> Field:
         return one if one.note else other
     axes = [union(a, b) for a, b in zip(one.axes, other.axes, strict=True)]
     note = one.note or other.note
+    if note == one.note and tuple(axes) == one.axes:
+        return one
     return joined(one.dims, axes, note, "branches with different strides meet")

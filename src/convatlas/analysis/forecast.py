@@ -95,22 +95,17 @@ def predict_latency(
     Raises:
         CalibrationError: This machine was not calibrated, or something has changed since.
         InputSizeError: An input that the model cannot take.
-        OptionError: A model or input that cannot be analysed, or a calibration of another
-            precision.
-        UnknownNameError: Another precision.
+        OptionError: A model or input that cannot be analysed, an unknown precision, or a
+            calibration of another one.
     """
     timed_dtype(precision)
-    calibration = calibration or _kept(precision)
+    calibration = calibration or load_calibration(precision)
     if calibration.machine.precision != precision:
         raise OptionError(
             f"the calibration is for {calibration.machine.precision}, asked was {precision}: "
             "pass one of that precision"
         )
     return _estimate(traced(model, input_size, batch=batch, inputs=inputs), calibration)
-
-
-def _kept(precision: str) -> Calibration:
-    return load_calibration(precision)
 
 
 @lru_cache(maxsize=4)

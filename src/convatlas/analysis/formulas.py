@@ -42,7 +42,7 @@ from typing import NamedTuple
 from convatlas.analysis.operation import Operation
 from convatlas.analysis.operators import MOVES
 
-__all__ = ["FORMULAS", "POINTWISE", "Cost", "Formula"]
+__all__ = ["FORMULAS", "POINTWISE", "Cost", "Formula", "cost_of"]
 
 
 class Cost(NamedTuple):
@@ -199,3 +199,12 @@ for _axes in ("1d", "2d", "3d"):
     FORMULAS[f"avg_pool{_axes}"] = _average_pool
     FORMULAS[f"adaptive_avg_pool{_axes}"] = _per_input(1)
     FORMULAS[f"adaptive_max_pool{_axes}"] = _per_input(1)
+
+
+def cost_of(op: Operation) -> Cost:
+    """Return what ``op`` costs; one without a formula costs its parts, as far as they are known."""
+    formula = FORMULAS.get(op.operator)
+    if formula:
+        return formula(op)
+    parts = [cost_of(part) for part in op.parts]
+    return Cost(sum([part.macs for part in parts]), sum([part.flops for part in parts]))

@@ -8,6 +8,7 @@ whatever forward assigned. Knows nothing about tensors' shapes or costs.
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["lend", "modules_of"]
+__all__ = ["lend", "modules_of", "uncollected"]
 
 Forward = Callable[..., Any]
 Frame = Callable[[str, nn.Module, Forward], Forward]
@@ -52,7 +53,8 @@ def lend(
     """
     generator, python_generator = torch.get_rng_state(), random.getstate()
     spaces = [space for _, module in modules for space in _spaces(module)]
-    before = [space.copy() for space in spaces]
+    before = [(space, space.copy()) for space in spaces if space]
+    empty = [space for space in spaces if not space]
     try:
         for path, module in modules:
             own = module.__dict__
@@ -61,12 +63,27 @@ def lend(
             own["_compiled_call_impl"] = None
         yield
     finally:
-        for space, kept in zip(spaces, before, strict=True):
+        for space, kept in before:
             if len(space) != len(kept) or not all(map(is_, space.values(), kept.values())):
                 space.clear()
                 space.update(kept)
+        for space in empty:
+            if space:
+                space.clear()
         random.setstate(python_generator)
         torch.set_rng_state(generator)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from searching what a block makes and lets go without cycles."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _spaces(module: nn.Module) -> tuple[dict[str, Any], ...]:

@@ -13,13 +13,13 @@ from torch import Tensor
 from convatlas.analysis.backward import Gradients
 from convatlas.analysis.field import Field, input_field, lost
 from convatlas.analysis.field_rules import propagate
-from convatlas.analysis.formulas import FORMULAS
+from convatlas.analysis.formulas import FORMULAS, cost_of
 from convatlas.analysis.naming import name_operations
 from convatlas.analysis.operation import Operation
 from convatlas.analysis.operators import SHAPE_READERS
 from convatlas.analysis.receptive_field import ReceptiveField, summarise
 from convatlas.analysis.report import LayerCost, Uncounted
-from convatlas.analysis.traffic import tensor_bytes, traffic_of
+from convatlas.analysis.traffic import traffic_of
 
 __all__ = ["Ledger", "uncounted_in"]
 
@@ -53,8 +53,8 @@ class Ledger:
         """Return one row per operation, leaving out the free ones on weights alone."""
         rows = []
         for op, (name, module_type) in zip(operations, name_operations(operations), strict=True):
-            macs, flops, is_counted = _cost(op)
-            backward_macs, (read, written) = self._gradients.macs_of(op), traffic_of(op)
+            (macs, flops), is_counted = cost_of(op), _is_counted(op)
+            backward_macs, (read, written) = self._gradients.macs_of(op, macs), traffic_of(op)
             params, field = self._book(op)
             if field is None and _is_of_weights_alone(op) and is_counted and not flops:
                 continue
@@ -68,7 +68,7 @@ class Ledger:
                     macs,
                     flops,
                     backward_macs,
-                    sum([tensor_bytes(tensor) for tensor in op.allocated]),
+                    sum([tensor.nbytes for tensor in op.allocated]),
                     read,
                     written,
                     self._summary(field),
@@ -93,7 +93,8 @@ class Ledger:
     def _follow(self, op: Operation) -> Field | None:
         """Pass the fields of an operation's inputs on to its outputs."""
         fields = self._fields
-        sources = [(tensor, fields[id(tensor)]) for tensor in op.inputs if id(tensor) in fields]
+        known = [(tensor, fields.get(id(tensor))) for tensor in op.inputs]
+        sources = [(tensor, field) for tensor, field in known if field is not None]
         if not sources or op.operator in SHAPE_READERS:
             return None
         if op.parts:
@@ -115,14 +116,9 @@ class Ledger:
         return known
 
 
-def _cost(op: Operation) -> tuple[int, int, bool]:
-    """Return MACs, FLOPs and whether they are all; operations without formula cost their parts."""
-    formula = FORMULAS.get(op.operator)
-    if formula:
-        return *formula(op), True
-    parts = [_cost(part) for part in op.parts]
-    macs, flops = sum([part[0] for part in parts]), sum([part[1] for part in parts])
-    return macs, flops, bool(parts) and all(part[2] for part in parts)
+def _is_counted(op: Operation) -> bool:
+    """Whether an operation has a formula, or is made of parts that all have one."""
+    return op.operator in FORMULAS or (bool(op.parts) and all(map(_is_counted, op.parts)))
 
 
 def _is_of_weights_alone(op: Operation) -> bool:

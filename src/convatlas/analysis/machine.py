@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-from convatlas.errors import OptionError, UnknownNameError
+from convatlas.errors import OptionError
 
 __all__ = [
     "TIMED_PRECISIONS",
@@ -73,10 +74,10 @@ def timed_dtype(precision: str) -> torch.dtype:
     """Return torch's type for a precision.
 
     Raises:
-        UnknownNameError: Neither float32 nor bfloat16.
+        OptionError: Neither float32 nor bfloat16.
     """
     if precision not in TIMED_PRECISIONS:
-        raise UnknownNameError.of("precision", precision, TIMED_PRECISIONS)
+        raise OptionError(f"precision must be {' or '.join(TIMED_PRECISIONS)}, got {precision!r}")
     return TIMED_PRECISIONS[precision]
 
 
@@ -111,9 +112,7 @@ def measure_ceilings(precision: str = "float32", clock: Clock = time.perf_counte
         for channels, side, kernel in _DENSE:
             image = torch.ones(1, channels, side, side, dtype=dtype)
             weight = torch.ones(channels, channels, kernel, kernel, dtype=dtype)
-            seconds = _fastest(
-                lambda x=image, w=weight, k=kernel: F.conv2d(x, w, padding=k // 2), clock
-            )
+            seconds = _fastest(partial(F.conv2d, image, weight, padding=kernel // 2), clock)
             speeds.append(2e-9 * weight.numel() * side * side / seconds)
         arrays = [torch.ones(_COPIED, dtype=dtype) for _ in range(3)]
         seconds = _fastest(lambda: torch.add(arrays[0], arrays[1], out=arrays[2]), clock)

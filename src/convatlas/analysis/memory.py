@@ -38,7 +38,10 @@ PRECISIONS = {
 
 _MOST_SAMPLES = 1 << 20
 
-# Optimizer → tensors that it keeps per trained parameter, and temporary ones in a step.
+DEVICES = ("cpu", "cuda")
+
+# Optimizer → tensors that it keeps per trained parameter, and temporary ones in a step: on the
+# CPU for one parameter after the other, on a GPU for all together.
 OPTIMIZERS = {"sgd": (0, 1), "momentum": (1, 1), "adam": (2, 2), "adamw": (2, 2)}
 
 
@@ -122,15 +125,15 @@ def predict_memory(
     training: TrainingMemory | None = None,
     precision: str = "float32",
     channels_last: bool = False,
+    device: str = "cpu",
     inputs: Sequence[Tensor] | None = None,
 ) -> MemoryReport:
-    """Predict the peak of tensor memory on the CPU, in bytes, without allocating it.
+    """Predict the peak of tensor memory, in bytes, without allocating it.
 
     Frozen parameters (``requires_grad=False``) have no gradients and no optimizer state, and
     what only their gradients need is not saved. Training runs every module in the mode that
-    it is in; the model is left exactly as found. On a GPU, weights, gradients, optimizer and
-    activations are the same; the library's workspace, the allocator's rounding and the
-    context come on top.
+    it is in; the model is left exactly as found. For a GPU every storage is rounded to the
+    allocator's 512 bytes; cuDNN's workspace and the CUDA context come on top.
 
     Args:
         model: Any module.
@@ -140,6 +143,7 @@ def predict_memory(
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``; half precision is that of
             autocast, with weights in single precision.
         channels_last: Whether images and weights are in that layout.
+        device: Where it will run, ``"cpu"`` or ``"cuda"``; the prediction needs neither.
         inputs: The arguments of forward, when one image is not what it takes.
 
     Raises:
@@ -148,6 +152,8 @@ def predict_memory(
     """
     if precision not in PRECISIONS:
         raise UnknownNameError.of("precision", precision, PRECISIONS)
+    if device not in DEVICES:
+        raise UnknownNameError.of("device", device, DEVICES)
     if batch < 1:
         raise OptionError(f"batch must be 1 or more, got {batch}")
     if inputs is None:
@@ -155,7 +161,7 @@ def predict_memory(
         images = make_inputs(modules, parameters, input_size, None, batch)
     else:
         images = without_memory(inputs)
-    rehearsal = Rehearsal(model, images, channels_last=channels_last)
+    rehearsal = Rehearsal(model, images, channels_last=channels_last, device=device)
     return _rehearsed(rehearsal, training, precision, batch)
 
 
@@ -167,6 +173,7 @@ def max_batch(
     training: TrainingMemory | None = None,
     precision: str = "float32",
     channels_last: bool = False,
+    device: str = "cpu",
     tried: Callable[[MemoryReport], None] | None = None,
 ) -> MemoryReport:
     """Find the largest batch whose predicted peak is at most ``memory_bytes``.
@@ -181,6 +188,7 @@ def max_batch(
         training: How it is trained; None for inference.
         precision: As for ``predict_memory``.
         channels_last: As for ``predict_memory``.
+        device: As for ``predict_memory``.
         tried: Called after each prediction but the first.
 
     Returns:
@@ -196,6 +204,7 @@ def max_batch(
         training=training,
         precision=precision,
         channels_last=channels_last,
+        device=device,
     )
     fits, too_many = predict(batch=1), _MOST_SAMPLES + 1
     if fits.peak_bytes > memory_bytes:
@@ -226,8 +235,9 @@ def _rehearsed(
     kept, temporary = OPTIMIZERS[training.optimizer] if training else (0, 0)
     if training:
         rehearsal.step(PRECISIONS[precision], training.loss, checkpointing=training.checkpointing)
-        largest = max([p.numel() * p.element_size() for p in parameters if p.grad is not None])
-        moment = allocations.held + temporary * largest
+        sizes = [p.numel() * p.element_size() for p in parameters if p.grad is not None]
+        at_once = max if rehearsal.device == "cpu" else sum
+        moment = allocations.held + temporary * at_once(sizes)
         allocations.moments.append(("", "update", moment, allocations.gradients))
     else:
         rehearsal.forward(PRECISIONS[precision])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convatlas.analysis.calibration import Calibration
-from convatlas.analysis.work import Work
+from convatlas.analysis.work import Work, kind_of
 
 __all__ = ["Price", "Prices"]
 
@@ -55,14 +55,14 @@ class Prices:
     def __init__(self, calibration: Calibration) -> None:
         self._samples: dict[str, list[tuple[Work, float]]] = {}
         for work, ms in ((sample.work, sample.ms) for sample in calibration.samples):
-            self._samples.setdefault(_kind(work), []).append((work, ms))
+            self._samples.setdefault(kind_of(work), []).append((work, ms))
         self._models: dict[str, _Model] = {}
 
     def of(self, works: Sequence[Work]) -> list[Price]:
         """Return a price for each work."""
         kinds: dict[str, list[Work]] = {}
         for work in dict.fromkeys(works):
-            kinds.setdefault(_kind(work), []).append(work)
+            kinds.setdefault(kind_of(work), []).append(work)
         known: dict[Work, Price] = {}
         for kind, members in kinds.items():
             model, is_guess = self._model(kind)
@@ -86,19 +86,24 @@ class _Model:
     """The times of one operator."""
 
     def __init__(self, samples: Sequence[tuple[Work, float]]) -> None:
-        from scipy.optimize import nnls
         from sklearn.ensemble import ExtraTreesRegressor
+        from sklearn.linear_model import LinearRegression
 
         works = [work for work, _ in samples]
         times = np.array([ms for _, ms in samples])
         terms = _terms(works)
-        self._costs: Array = nnls(terms / times[:, None], np.ones(len(times)))[0]
+        roofline = LinearRegression(positive=True, fit_intercept=False)
+        self._costs: Array = roofline.fit(terms / times[:, None], np.ones(len(times))).coef_
         self._trees: Any = None
         left = np.log(times / self._roofline(terms))
         self.spread = float(np.sqrt(np.mean(left**2)))
         if len(samples) >= 4 * _FEWEST_SAMPLES and self.spread > 1e-6:
             self._trees = ExtraTreesRegressor(
-                _TREES, min_samples_leaf=_LEAF, bootstrap=True, oob_score=_out_of_bag, random_state=0
+                _TREES,
+                min_samples_leaf=_LEAF,
+                bootstrap=True,
+                oob_score=_out_of_bag,
+                random_state=0,
             )
             self._trees.fit(_features(works), left)
             self.spread = float(np.sqrt(np.mean((self._trees.oob_prediction_ - left) ** 2)))
@@ -116,13 +121,6 @@ class _Model:
 
 def _out_of_bag(truth: Array, predicted: Array) -> float:
     return float(-np.mean((truth - predicted) ** 2))
-
-
-def _kind(work: Work) -> str:
-    """Say which works one model prices: dense, grouped and depthwise convolutions differ."""
-    if not work.operator.startswith("conv") or work.groups == 1:
-        return work.operator
-    return f"{work.operator} {'depthwise' if work.groups == work.channels else 'grouped'}"
 
 
 def _terms(works: Sequence[Work]) -> Array:

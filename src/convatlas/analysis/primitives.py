@@ -236,12 +236,18 @@ def _global_pool(random: Random) -> Primitive:
     return Primitive(run, (_map(random),), 1, _order(random))
 
 
+def _adaptive_pool(random: Random) -> Primitive:
+    run = partial(F.adaptive_avg_pool2d, output_size=random.choice((1, 6, 7)))
+    shape = (_batch(random), _channels(random), side := random.choice((6, 7, 12, 13, 14)), side)
+    return Primitive(run, (shape,))
+
+
 def _mean(x: Tensor) -> Tensor:
     return x.mean((2, 3), keepdim=True)
 
 
 def _cat(random: Random) -> Primitive:
-    side, count = _side(random), random.choice((2, 2, 3, 4))
+    side, count = _side(random), random.choice((2, 2, 3, 4, 6, 12))
     channels = [_channels(random, 8, 1024) for _ in range(count)]
     while sum(channels) * side * side > _MOST_ACTIVATIONS:
         side = side // 2 + 1
@@ -298,6 +304,7 @@ _DECK: list[tuple[Draw, int]] = [
     (_layer_norm, 5),
     (_group_norm, 2),
     (_global_pool, 5),
+    (_adaptive_pool, 3),
     (_cat, 6),
     (_pad, 2),
     (_copy, 6),

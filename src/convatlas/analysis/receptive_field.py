@@ -131,6 +131,7 @@ def resample(axis: Axis, scale: Fraction, offset: Fraction, reach: tuple[int, in
     return _axis(axis.advance * scale.numerator // common, reads)
 
 
+@lru_cache(maxsize=4096)
 def union(one: Axis, other: Axis) -> Axis | None:
     """Join two branches: an output sees what either sees. None when their strides differ."""
     if one == other:

@@ -33,7 +33,7 @@ class Rehearsal:
         model: Any module.
         images: Its inputs; only their shapes and dtypes are read.
         channels_last: Whether images and weights are in that layout.
-        count_scratch: Whether the CPU's scratch memory counts.
+        device: ``"cpu"`` or ``"cuda"``: how its allocator and its kernels use memory.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class Rehearsal:
         images: Sequence[Tensor],
         *,
         channels_last: bool = False,
-        count_scratch: bool = True,
+        device: str = "cpu",
     ) -> None:
-        self.model, self._modules = model, modules_of(model)
+        self.model, self.device, self._modules = model, device, modules_of(model)
         self._channels_last = channels_last
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._paths, self._phase = [""], "forward"
         self._path_of_node: dict[int, str] = {}
-        self.allocations = Allocations(self._place, count_scratch=count_scratch)
+        self.allocations = Allocations(self._place, device)
         with self._fake:
             self.parameters = {id(p): self._parameter(p) for p in model.parameters()}
             self.buffers = {id(b): self._without_memory(b) for b in model.buffers()}

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import _DisableTorchDispatch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -128,7 +129,7 @@ class _UpperMode(TorchFunctionMode):
         """Answer one call."""
         del types
         kwargs, identity = kwargs or {}, identify(func)
-        muted = torch._C._DisableTorchDispatch()  # what happens in here is heard already
+        muted = _DisableTorchDispatch()  # what happens in here is heard already
         try:
             if identity.query:
                 return _ask(identity.operator, func, args, kwargs)

@@ -31,7 +31,7 @@ class Traffic(NamedTuple):
 
 def tensor_bytes(tensor: Tensor) -> int:
     """Return the bytes of a tensor's elements."""
-    return tensor.numel() * tensor.element_size()
+    return tensor.nbytes
 
 
 def traffic_of(op: Operation) -> Traffic:
@@ -41,8 +41,8 @@ def traffic_of(op: Operation) -> Traffic:
         return Traffic(sum([part.read for part in parts]), sum([part.written for part in parts]))
     if op.operator in MOVES:
         return _moved(op)
-    read = sum([tensor_bytes(tensor) for tensor in {id(t): t for t in op.inputs}.values()])
-    return Traffic(read, sum([tensor_bytes(tensor) for tensor in op.outputs]))
+    inputs = op.inputs if len(op.inputs) < 2 else {id(t): t for t in op.inputs}.values()
+    return Traffic(sum([t.nbytes for t in inputs]), sum([t.nbytes for t in op.outputs]))
 
 
 def _moved(op: Operation) -> Traffic:

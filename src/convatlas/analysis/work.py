@@ -16,7 +16,7 @@ from convatlas.analysis.formulas import FORMULAS
 from convatlas.analysis.operation import Operation
 from convatlas.analysis.operators import MOVES
 
-__all__ = ["VIEW", "Work", "works_of"]
+__all__ = ["VIEW", "Work", "kind_of", "works_of"]
 
 VIEW = "view"
 """The operator of every call that moves nothing: a new shape for the same memory."""
@@ -40,7 +40,8 @@ _WEIGHTED = frozenset(
     )
 )
 _CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d", "convolution"))
-_PRODUCTS = dict.fromkeys(("bmm", "mm", "addmm", "baddbmm", "mv"), "matmul")
+_SAME_CODE = dict.fromkeys(("bmm", "mm", "addmm", "baddbmm", "mv"), "matmul")
+_SAME_CODE |= {"relu6": "hardtanh", "clamp": "hardtanh", "max_pool2d_with_indices": "max_pool2d"}
 _BY_LAST_AXIS = frozenset(("linear", "layer_norm", "rms_norm", "matmul", "bmm", "softmax"))
 _MOVED = dict.fromkeys(("cat", "stack", "hstack", "vstack", "dstack"), "cat")
 _MOVED |= dict.fromkeys(("pad", "constant_pad_nd"), "pad")
@@ -97,6 +98,13 @@ def works_of(op: Operation) -> tuple[Work, ...]:
     return (_work_of(op),)
 
 
+def kind_of(work: Work) -> str:
+    """Name the code that a work runs: dense, grouped and depthwise convolutions differ."""
+    if not work.operator.startswith("conv") or work.groups == 1:
+        return work.operator
+    return f"{'depthwise' if work.groups == work.channels else 'grouped'} {work.operator}"
+
+
 def _work_of(op: Operation) -> Work:
     formula = FORMULAS.get(op.operator)
     count = 1 if op.operator in _WEIGHTED else len(op.inputs)
@@ -139,7 +147,7 @@ def _name(op: Operation) -> str:
         return f"interpolate_{op.argument(3, 'mode', 'nearest')}"
     if op.operator == "convolution":
         return f"conv{op.inputs[1].dim() - 2}d"
-    return _PRODUCTS.get(op.operator, op.operator)
+    return _SAME_CODE.get(op.operator, op.operator)
 
 
 def _width(tensor: Tensor, is_last: bool) -> int:

@@ -42,6 +42,7 @@ def fit(
     channels_last: Annotated[
         bool, typer.Option("--channels-last", help="Images and weights in that layout.")
     ] = False,
+    device: Annotated[str, typer.Option(help="Where it will run: cpu or cuda.")] = "cpu",
     input_size: Annotated[
         int | None,
         typer.Option("--input", help="Height and width in pixels; the paper's if left out."),
@@ -70,7 +71,7 @@ def fit(
 
     training = TrainingMemory(optimizer, ema=ema, checkpointing=checkpointing) if train else None
     options: dict[str, Any] = {"training": training, "precision": precision}
-    options["channels_last"] = channels_last
+    options |= {"channels_last": channels_last, "device": device}
     if limit is None:
         report = predict_memory(model, size, batch=batch or 1, **options)
     else:

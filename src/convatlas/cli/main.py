@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from convatlas import __version__
+from convatlas.cli.bench import bench
+from convatlas.cli.calibrate import calibrate
 from convatlas.cli.claims import claims
 from convatlas.cli.fit import fit
 from convatlas.cli.lint import lint
@@ -34,6 +36,8 @@ app.command("list")(list_networks)
 app.command("show")(show)
 app.command("timeline")(timeline)
 app.command("fit")(fit)
+app.command("bench")(bench)
+app.command("calibrate")(calibrate)
 app.command("see")(see)
 app.command("lint")(lint)
 app.command("claims")(claims)

@@ -84,7 +84,7 @@ def timeline_table(report: MemoryReport, width: int | None = None) -> Table:
 
 def _notes(report: MemoryReport, limit_bytes: int | None) -> list[str]:
     where = report.peak.layer or "the whole network"
-    notes = [f"Peak in the {report.peak.phase} of {where}. 1 MB = 10⁶ bytes; tensors on the CPU."]
+    notes = [f"Peak in the {report.peak.phase} of {where}. 1 MB = 10⁶ bytes."]
     if limit_bytes is not None:
         notes.append(
             f"The largest batch within {bytes_text(limit_bytes)}: {whole(report.batch)}; "

@@ -109,7 +109,7 @@ def early_memory(network: Network, min_share: float, min_total_stride: float) ->
         return
     early = [(size, name) for stride, size, name in strided if stride <= 2]
     held = sum([size for size, _ in early])
-    if _share(held, total) >= min_share:
+    if early and _share(held, total) >= min_share:
         part = _share(held, total)
         yield hit(max(early)[1], early_bytes=held, activation_bytes=total, early_share=part)
 

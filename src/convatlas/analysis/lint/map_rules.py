@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil, prod
 
 import torch
+
 from convatlas.analysis.lint.network import Network, Node
 from convatlas.analysis.lint.rule import Hit, hit
 from convatlas.analysis.operators import MOVES
@@ -116,7 +117,8 @@ def skipped_pixels(network: Network) -> Iterator[Hit]:
         reading = [(window, outputs) for window, outputs in windows if window]
         is_strided = reading and min(max(window.stride) for window, _ in reading) > 1
         # What a move cuts out of a map may be read elsewhere in that map.
-        if not is_strided or len(reading) < len(windows) or node.operator in MOVES:
+        is_read_otherwise = len(reading) < len(windows) or node.is_output or node.operator in MOVES
+        if not is_strided or is_read_otherwise:
             continue
         unread = _unread_share(node.sizes, reading)
         if unread:
@@ -198,7 +200,7 @@ def _unread_share(
     What is left over at the far edge, because a stride does not divide the size, does not
     count: it is no gap between pixels that are read.
     """
-    read = torch.zeros(sizes, dtype=torch.bool)
+    read = torch.zeros(sizes, dtype=torch.bool, device="cpu")
     ends = [0] * len(sizes)
     for window, outputs in windows:
         places = []
@@ -207,7 +209,7 @@ def _unread_share(
             taps = {o * stride + k * dilation - padding for o in range(outs) for k in range(kernel)}
             inside = sorted(tap for tap in taps if 0 <= tap < size)
             ends[axis] = max([ends[axis], *(tap + 1 for tap in inside)])
-            places.append(torch.tensor(inside, dtype=torch.long))
+            places.append(torch.tensor(inside, dtype=torch.long, device="cpu"))
         read[torch.meshgrid(*places, indexing="ij")] = True
     has_gaps = not read[tuple(slice(0, end) for end in ends)].all()
     return 1 - read.float().mean().item() if has_gaps else 0.0

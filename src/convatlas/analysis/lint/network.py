@@ -35,6 +35,7 @@ class Node:
         cost: Its row in the report, None for an image.
         inputs: The nodes that it reads.
         readers: The nodes that read it.
+        is_output: Whether the network returns it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Node:
     cost: LayerCost | None = None
     inputs: list[Node] = field(default_factory=list)
     readers: list[Node] = field(default_factory=list)
+    is_output: bool = False
 
     @property
     def operator(self) -> str:
@@ -152,24 +154,27 @@ class Network:
 
     @cached_property
     def trunk(self) -> tuple[Node, ...]:
-        """The nodes that every path from the images to the outputs passes.
+        """The nodes that every path from the images to any output passes.
 
         All information passes each of them: in execution order, no node after one of them
-        reads a node before it.
+        reads a node before it, and none before it is an output.
         """
         places = {id(node): place for place, node in enumerate(self.nodes)}
         trunk, reach = [], 0
         for place, node in enumerate(self.nodes):
             if reach <= place:
                 trunk.append(node)
-            reach = max([reach, *(places[id(reader)] for reader in node.readers)])
+            readers = [places[id(reader)] for reader in node.readers]
+            reach = max([reach, *readers, len(places) if node.is_output else 0])
         return tuple(trunk)
 
     @cached_property
     def body(self) -> tuple[Node, ...]:
-        """The part of the trunk before the maps become one vector."""
-        ends = [place for place, node in enumerate(self.trunk) if node.is_vector]
-        return self.trunk[: ends[0]] if ends else self.trunk
+        """The part of the trunk before the maps become one vector, or several."""
+        for place, node in enumerate(self.trunk):
+            if node.is_vector or (node.inputs and all(each.is_vector for each in node.inputs)):
+                return self.trunk[:place]
+        return self.trunk
 
     @property
     def head(self) -> Node | None:
@@ -193,7 +198,10 @@ def network_of(run: Run) -> Network:
         node = Node(name, tuple(op.outputs[0].shape), op, rows.get(name), list(inputs))
         writers.update((id(tensor), node) for tensor in op.outputs)
         nodes.append(node)
-    alive = _needed(writers[id(tensor)] for tensor in run.outputs if id(tensor) in writers)
+    outputs = [writers[id(tensor)] for tensor in run.outputs if id(tensor) in writers]
+    for node in outputs:
+        node.is_output = True
+    alive = _needed(outputs)
     kept = [node for node in nodes if node.operation is None or id(node) in alive]
     for node in kept:
         for source in node.inputs:

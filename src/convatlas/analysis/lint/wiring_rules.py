@@ -58,7 +58,9 @@ def cancelled_biases(network: Network) -> Iterator[Hit]:
     """Biases right before a normalisation that subtracts the mean of each channel."""
     for node in network.nodes:
         is_normed = all(reader.operator in _NORMS for reader in node.readers)
-        if node.has_bias and node.readers and is_normed and node.weight is not None:
+        if not node.readers or not is_normed or node.is_output:
+            continue
+        if node.has_bias and node.weight is not None:
             yield hit(node.name, biases=node.weight.shape[0], norm=node.readers[0].name)
 
 

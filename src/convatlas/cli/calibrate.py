@@ -1,0 +1,35 @@
+"""``convatlas calibrate``: time this machine's operators once, for predictions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    threads: Annotated[
+        int | None, typer.Option(help="Threads per operator; torch's default if left out.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="How long, at most 3; longer is better.")] = 3.0,
+) -> None:
+    """Time primitive operators on this machine, so that latency can be predicted."""
+    from convatlas.analysis.calibration import calibrate as run
+    from convatlas.analysis.calibration import save_calibration
+    from convatlas.analysis.machine import threads_set
+    from convatlas.cli.terminal import Terminal
+    from convatlas.render.latency import ceilings_text
+
+    show = Terminal().progress("calibrating, seconds")
+    with threads_set(threads):
+        calibration = run(
+            precision,
+            minutes=minutes,
+            progress=lambda done, total: show(min(round(done), round(total)), round(total)),
+        )
+        path = save_calibration(calibration)
+    typer.echo(f"{len(calibration.samples):,} samples: {path}")
+    typer.echo(ceilings_text(calibration.ceilings))
