@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convatlas.cli.networks import (
+    Classes,
+    InputSize,
+    Network,
+    network_to_look_at,
+)
+
 if TYPE_CHECKING:
     from convatlas.analysis.memory import MemoryReport
 
@@ -14,7 +21,7 @@ __all__ = ["fit"]
 
 
 def fit(
-    name: Annotated[str, typer.Argument(help="Name of a network; see `convatlas list`.")],
+    name: Network,
     memory: Annotated[
         str | None,
         typer.Option(help="Find the largest batch that fits: 8GB, 512MiB. Or give --batch."),
@@ -43,20 +50,14 @@ def fit(
         bool, typer.Option("--channels-last", help="Images and weights in that layout.")
     ] = False,
     device: Annotated[str, typer.Option(help="Where it will run: cpu or cuda.")] = "cpu",
-    input_size: Annotated[
-        int | None,
-        typer.Option("--input", help="Height and width in pixels; the paper's if left out."),
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(help="Number of classes; the paper's if left out.")
-    ] = None,
+    input_size: InputSize = None,
+    classes: Classes = None,
     timeline: Annotated[
         bool, typer.Option("--timeline", help="Also list the memory layer by layer.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict the peak memory of a network, or the largest batch that fits, without running it."""
-    from convatlas.cli.networks import network_to_look_at
     from convatlas.cli.numbers import parse_bytes
     from convatlas.errors import OptionError
 

@@ -7,23 +7,26 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.networks import (
+    Channels,
+    Classes,
+    InputSize,
+    Network,
+    OutputStride,
+    Stem,
+    network_to_look_at,
+)
+
 __all__ = ["lint"]
 
 
 def lint(
-    name: Annotated[str, typer.Argument(help="Name of a network; see `convatlas list`.")],
-    input_size: Annotated[
-        int | None,
-        typer.Option("--input", help="Height and width in pixels; the paper's if left out."),
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(help="Number of classes; the paper's if left out.")
-    ] = None,
-    channels: Annotated[
-        int | None, typer.Option(help="Channels of the image; the paper's if left out.")
-    ] = None,
-    stem: Annotated[str | None, typer.Option(help="'small' for images of 8–64 pixels.")] = None,
-    output_stride: Annotated[int, typer.Option(help="8, 16 or 32.")] = 32,
+    name: Network,
+    input_size: InputSize = None,
+    classes: Classes = None,
+    channels: Channels = None,
+    stem: Stem = None,
+    output_stride: OutputStride = 32,
     ignore: Annotated[
         list[str] | None, typer.Option(help="Id of a rule to silence; may be repeated.")
     ] = None,
@@ -37,8 +40,6 @@ def lint(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Hold a network against the design guidelines: what looks odd, by how much, what to try."""
-    from convatlas.cli.networks import network_to_look_at
-
     model, size = network_to_look_at(
         name,
         input_size=input_size,

@@ -1,13 +1,37 @@
-"""A network of the catalogue for the commands that only look at it: built without memory."""
+"""A network of the catalogue for the commands that only look at it, and its flags."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
 
 if TYPE_CHECKING:
     from convatlas.models.anatomy import ConvNet
 
-__all__ = ["network_to_look_at"]
+__all__ = [
+    "Channels",
+    "Classes",
+    "InputSize",
+    "Network",
+    "OutputStride",
+    "Stem",
+    "network_to_look_at",
+]
+
+Network: TypeAlias = Annotated[str, typer.Argument(help="Name of a network; see `convatlas list`.")]
+InputSize: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--input", help="Height and width in pixels; the paper's if left out."),
+]
+Classes: TypeAlias = Annotated[
+    int | None, typer.Option(help="Number of classes; the paper's if left out.")
+]
+Channels: TypeAlias = Annotated[
+    int | None, typer.Option(help="Channels of the image; the paper's if left out.")
+]
+Stem: TypeAlias = Annotated[str | None, typer.Option(help="'small' for images of 8–64 pixels.")]
+OutputStride: TypeAlias = Annotated[int, typer.Option(help="8, 16 or 32.")]
 
 
 def network_to_look_at(
