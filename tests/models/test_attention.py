@@ -148,6 +148,11 @@ def test_a_net_without_blocks_refuses(name):
         _meta(name, attention=SqueezeExcite)
 
 
+def test_a_module_in_the_place_of_its_class_is_refused():
+    with pytest.raises(OptionError, match="got SqueezeExcite already made: pass a class"):
+        _meta("resnet18", attention=SqueezeExcite(64))
+
+
 def test_a_flag_is_refused():
     with pytest.raises(OptionError, match="attention must make a module of channels, got True"):
         _meta("resnet18", attention=True)

@@ -53,9 +53,13 @@ COMPARED = dict(_compared())
 SHORTCUT_LAST = {key for key in COMPARED if key[0] == "timm" and key[1].startswith("regnet")}
 
 
-@pytest.mark.parametrize(
-    ("key", "name"), COMPARED.items(), ids=lambda v: "-".join(v) if isinstance(v, tuple) else v
-)
+def _case(key, name):
+    """Return one comparison; the largest networks, a quarter of all the time, are slow."""
+    marks = [pytest.mark.slow] * (find_entry(name).params > 150e6)
+    return pytest.param(key, name, id="-".join([*key, name]), marks=marks)
+
+
+@pytest.mark.parametrize(("key", "name"), [_case(*pair) for pair in COMPARED.items()])
 def test_logits_equal_the_reference(key, name):
     fixture = json.loads((FIXTURES / "_".join([key[0], f"{key[1]}.json"])).read_text())
     model = create_model(name, **OPTIONS.get(key, {})).eval()

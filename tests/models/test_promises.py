@@ -100,7 +100,12 @@ EXPORTED = [
     "mobilenetv3_small",
 ]
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in list_models() if name not in KINDS]
-every_model = pytest.mark.parametrize("name", list_models())
+# Hundreds of blocks alike take long even without memory.
+DEEPEST = {"cifar_resnet1202", "cifar_resnetv2_1001"}
+every_model = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in DEEPEST)) for name in list_models()],
+)
 every_kind = pytest.mark.parametrize("name", [*KINDS, *OTHERS])
 
 
@@ -339,21 +344,31 @@ def test_full_size(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_classes": -1}, "num_classes must be 0 or more, got -1"),
-        ({"in_channels": 0}, "in_channels must be 1 or more"),
+        ({"num_classes": -1}, "num_classes must be a whole number from 0, got -1"),
+        ({"num_classes": "10"}, "num_classes must be a whole number from 0, got '10'"),
+        ({"num_classes": 2.5}, "num_classes must be a whole number from 0, got 2.5"),
+        ({"in_channels": 0}, "in_channels must be a whole number from 1, got 0"),
         ({"stem": "tiny"}, 'stem must be "small" or None'),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"output_stride": 12}, "output_stride must be 8, 16 or 32, got 12"),
+        ({"output_stride": "8"}, "output_stride must be 8, 16 or 32, got '8'"),
+        ({"features": 3}, r"features must be a sequence of levels, got 3: write \[3\]"),
+        ({"pretrained": True}, "resnet18 takes no option 'pretrained'; it takes weights"),
     ],
 )
 def test_impossible_values_are_refused(options, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises((OptionError, UnknownOptionError), match=message):
         _meta("resnet18", **options)
 
 
 def test_other_channels_are_refused_with_advice():
     with pytest.raises(InputSizeError, match="in_channels"):
         _meta("resnet18")(torch.empty(1, 1, 64, 64, device="meta"))
+
+
+def test_an_image_without_batch_is_refused_with_advice():
+    with pytest.raises(InputSizeError, match=r"got \(3, 64, 64\): pass a batch"):
+        _meta("resnet18")(torch.empty(3, 64, 64, device="meta"))
 
 
 def test_every_kind_is_registered():

@@ -88,6 +88,28 @@ def test_a_truncated_file_is_one_line(tmp_path, suffix):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_an_empty_file_is_refused(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    path.touch()
+    with pytest.raises(WeightsError, match=r"cannot be read \(.+\): download it again"):
+        read_state(path)
+
+
+def test_a_pickled_network_is_refused_without_advice_to_trust_it(tmp_path):
+    torch.save(create_model("lenet5"), tmp_path / "network.pth")
+    with pytest.raises(WeightsError, match="holds more than tensors.*save model.state_dict") as got:
+        read_state(tmp_path / "network.pth")
+    assert "weights_only" not in str(got.value)
+
+
+@pytest.mark.parametrize("nest", ["state_dict", "model_state_dict", "model", "net"])
+def test_a_checkpoint_of_a_training_run_gives_its_state_dict(tmp_path, nest):
+    state = _state("lenet5")
+    torch.save({nest: state, "epoch": 3, "acc": 91.2}, tmp_path / "run.pth")
+    assert read_state(tmp_path / "run.pth").keys() == state.keys()
+
+
 def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match=r"expected a state dict.*got list"):

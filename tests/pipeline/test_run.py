@@ -162,10 +162,11 @@ def test_scratch_stands_beside_the_chosen_start(tmp_path):
 
 
 def test_a_latency_limit_is_measured():
-    choice = pick(replace(SHORT, budget=Budget(max_latency_ms=10_000)), prepare(SHORT))
+    budget = Budget(max_latency_ms=10_000, max_macs=50e6)
+    choice = pick(replace(SHORT, budget=budget), prepare(SHORT))
     assert all(c.cost.latency_ms > 0 for c in choice.candidates if c.kept)
     with pytest.raises(BudgetError, match=r"ms, limit 1e-06 ms"):
-        pick(replace(SHORT, budget=Budget(max_latency_ms=1e-6)), prepare(SHORT))
+        pick(replace(SHORT, budget=replace(budget, max_latency_ms=1e-6)), prepare(SHORT))
 
 
 def test_the_recipe_follows_the_start_and_the_epochs():
