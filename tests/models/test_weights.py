@@ -98,7 +98,7 @@ def test_an_empty_file_is_refused(tmp_path, suffix):
 
 def test_a_pickled_network_is_refused_without_advice_to_trust_it(tmp_path):
     torch.save(create_model("lenet5"), tmp_path / "network.pth")
-    with pytest.raises(WeightsError, match="holds more than tensors.*save model.state_dict") as got:
+    with pytest.raises(WeightsError, match=r"holds more than tensors.*save model") as got:
         read_state(tmp_path / "network.pth")
     assert "weights_only" not in str(got.value)
 
