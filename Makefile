@@ -1,9 +1,11 @@
 # Every target runs in the active environment: pip install -c constraints.txt -e '.[dev]'
 
-.PHONY: run test test-slow test-full-size test-gpu check docs bench bench-networks format
+.PHONY: run test test-slow test-full-size test-gpu check docs bench bench-networks bench-peers format
 
 # the environment of tools/oracles/build_environment.py, with torchvision and timm
 ORACLES ?= $(HOME)/.cache/convatlas/oracles/bin/python
+# the same with the counters of others: build_environment.py --peers
+PEERS ?= $(HOME)/.cache/convatlas/peers/bin/python
 
 run:            ## the main job, on scikit-learn's digits
 	convatlas run
@@ -37,6 +39,9 @@ bench:          ## timings, as ratios in one run
 bench-networks: ## networks next to torchvision's and timm's, in the environment of the oracles
 	PYTHONPATH=src:tools/oracles $(ORACLES) benchmarks/networks.py
 	PYTHONPATH=src:tools/oracles $(ORACLES) benchmarks/building.py
+
+bench-peers:    ## analyze next to the counters of others, in an environment of their own
+	PYTHONPATH=src:tools/oracles $(PEERS) benchmarks/peers.py
 
 format:
 	ruff format .

@@ -28,11 +28,12 @@ from convatlas.models.timeline import list_milestones
 from convatlas.render.claims import claim_pages
 from convatlas.render.diagram import blocks_svg
 from convatlas.render.timeline import timeline_svg
-from convatlas.render.units import count
 
 PUBLISHED = Path(__file__).parents[1] / "tests" / "fixtures" / "published.csv"
 DOCS = Path(__file__).parents[1] / "docs"
 HEADER = "<!-- Written by tools/write_docs.py; edit that, not this. -->\n\n"
+# What the exponents of the published figures are called.
+_PREFIXES = {"3": "k", "6": "M", "9": "G"}
 
 
 def command_reference() -> str:
@@ -57,7 +58,7 @@ def model_pages() -> str:
         "convolutions and linear layers for one image of the given size (1 MAC = 2 FLOPs). "
         "Accuracy is the published one, in per cent, by the source beside it. Published parameters "
         "and MACs, where others state them, are those of `tests/fixtures/published.csv`, which "
-        "names the source of each.\n",
+        "names the source of each and what it counts otherwise.\n",
         "![Top-5 errors on ImageNet by year](images/timeline.svg)\n",
     ]
     for family, entries in groupby(list_entries(), key=lambda entry: entry.family):
@@ -111,9 +112,10 @@ def _published() -> dict[tuple[str, int], tuple[str, str]]:
 
 def _figure(text: str, tolerance: str) -> str:
     """Return a number as precise as its source states it."""
-    if not text:
-        return ""
-    return f"{int(float(text)):,}" if tolerance == "0" else count(float(text))
+    digits, _, exponent = text.partition("e")
+    if not text or tolerance == "0" or not exponent:
+        return f"{int(float(text)):,}" if text else ""
+    return f"{digits} {_PREFIXES[exponent]}"
 
 
 def _representative(family: Family) -> Entry:

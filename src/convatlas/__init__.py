@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convatlas.analysis.comparison import Comparison
     from convatlas.analysis.cost import analyze
     from convatlas.analysis.lint.check import lint
     from convatlas.analysis.lint.rule import LintReport
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from convatlas.models.catalogue import list_models
     from convatlas.models.pretrained.alignment import align_by_structure
     from convatlas.models.registry import create_model
+    from convatlas.pipeline.comparison import compare
 
 __all__ = [
+    "Comparison",
     "ConvAtlasError",
     "ConvNet",
     "CostReport",
@@ -35,6 +38,7 @@ __all__ = [
     "TrainingMemory",
     "align_by_structure",
     "analyze",
+    "compare",
     "create_model",
     "lint",
     "list_models",
@@ -45,6 +49,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "convatlas.analysis.comparison",
     "ConvAtlasError": "convatlas.errors",
     "ConvNet": "convatlas.models.anatomy",
     "CostReport": "convatlas.analysis.report",
@@ -54,6 +59,7 @@ _HOMES = {
     "TrainingMemory": "convatlas.analysis.memory",
     "align_by_structure": "convatlas.models.pretrained.alignment",
     "analyze": "convatlas.analysis.cost",
+    "compare": "convatlas.pipeline.comparison",
     "create_model": "convatlas.models.registry",
     "lint": "convatlas.analysis.lint.check",
     "list_models": "convatlas.models.catalogue",

@@ -125,8 +125,8 @@ def test_samples_that_scatter_widen_the_interval():
         return linear(work) * (2.0 if hash(work[1:]) % 2 else 1.0)
 
     exact, loose = (
-        predict_latency(_blocks(2), 32, calibration=each)
-        for each in (LINEAR, calibration(scattered))
+        predict_latency(_blocks(2), 32, calibration=calibration(formula, call_ms=1e-9))
+        for formula in (linear, scattered)
     )
     assert loose.high_ms / loose.low_ms > 1.2 * exact.high_ms / exact.low_ms
 
@@ -147,6 +147,15 @@ def test_an_operator_that_was_never_timed_is_priced_by_its_bytes_and_named():
         assert times[name].is_guess
         assert times[name].ms == pytest.approx(0.003 + 2e-7 * 8000, rel=0.02)
     assert not times["add"].is_guess
+
+
+def test_a_convolution_over_time_costs_what_one_over_an_image_does():
+    """16 channels, 9 taps and 196 positions in both."""
+    line, image = nn.Conv1d(16, 16, 9, padding=4), nn.Conv2d(16, 16, 3, padding=1)
+    guessed = predict_latency(line, 196, calibration=LINEAR)
+    known = predict_latency(image, 14, calibration=LINEAR)
+    assert guessed.guessed == ("conv1d",)
+    assert guessed.median_ms == pytest.approx(known.median_ms, rel=0.02)
 
 
 def test_predictions_that_cannot_be_made(monkeypatch, tmp_path):

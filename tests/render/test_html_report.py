@@ -241,7 +241,7 @@ def page(html):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("convatlas.render.report._plotly", lambda: "")  # 5 MB less to parse
+    monkeypatch.setattr("convatlas.render.report.plotly_script", lambda: "")  # 5 MB less to parse
     return write_run(tmp_path / "run")
 
 

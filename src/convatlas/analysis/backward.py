@@ -18,7 +18,7 @@ from convatlas.analysis.operation import Operation
 __all__ = ["Gradients"]
 
 # Where the two factors of a product are among the operands; the others are added.
-_FACTORS = dict.fromkeys(("addmm", "baddbmm", "addmv"), (1, 2))
+_FACTORS = {**dict.fromkeys(("addmm", "baddbmm", "addmv"), (1, 2)), "bilinear": (0, 1, 2)}
 _ATTENTION = "scaled_dot_product"
 
 

@@ -1,9 +1,10 @@
 """Times of single operators on this machine: measured once, kept in the user's cache.
 
-A sample is what an operator was asked (``Work``) and how many milliseconds it took. Each
-operator finds its activation as a network leaves it, just written, and its weights as far
-away as those of a layer that has not run for a while. Two passes over all samples, and the
-faster one counts, because other programs only ever slow a run down.
+A sample is what an operator was asked (``Work``) and how many milliseconds it took on the
+processor. Operators take turns with others of their size, as in a network: each finds its
+activation just written, and its weights and its code where the others have left them. Two
+passes over all samples, and the faster one counts, because other programs only ever slow a run
+down.
 """
 
 from __future__ import annotations

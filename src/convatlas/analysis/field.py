@@ -97,7 +97,7 @@ def _by_extent(output: Tensor, sources: Sequence[Source]) -> tuple[list[Field], 
     for tensor, field in sources:
         shape = tensor.shape
         shift = len(sizes) - len(shape)
-        same = shape == sizes or all([shape[dim] == sizes[dim + shift] for dim in field.dims])
+        same = shape == sizes or all(shape[dim] == sizes[dim + shift] for dim in field.dims)
         if field.axes and same:
             local.append(field.moved(dim + shift for dim in field.dims) if shift else field)
         else:

@@ -26,7 +26,10 @@ With n outputs, m inputs, K taps of a window:
 | softmax, log-softmax                  | 0                     | 5n                             |
 | add, mul, relu, exp, sqrt, tanh, …    | 0                     | n                              |
 | sigmoid, silu, gelu, hardswish, …     | 0                     | n · the entry of ``POINTWISE`` |
-| interpolation                         | 0                     | (2 · taps − 1)n; nearest 0      |
+| interpolation, grid sampling          | 0                     | (2 · taps − 1)n; nearest 0      |
+| affine grid in a axes                 | n (a + 1)             | 2 · macs                        |
+| bilinear layer of x, y                | n · size y (size x + 1) | 2 · macs + n for the bias     |
+| fold, index or scatter add            | 0                     | 1 per element that is added     |
 | views, joins, padding, dropout (eval) | 0                     | 0                              |
 
 Padding zeros are multiplied like any input, as every published count does. Adding an
@@ -60,12 +63,14 @@ _ONE_FLOP = """
     floor ceil round trunc relu threshold maximum minimum fmax fmin clamp_min clamp_max
     eq ne lt le gt ge logical_and logical_or logical_xor logical_not
     bitwise_and bitwise_or bitwise_xor bitwise_not outer isnan isinf isfinite cumsum cumprod
+    rsub frac
 """
 
 # FLOPs per output element.
 POINTWISE: dict[str, int] = {
     **dict.fromkeys(_ONE_FLOP.split(), 1),
     **dict.fromkeys(("clamp", "clip", "hardtanh", "relu6", "leaky_relu", "prelu", "batch_norm"), 2),
+    **dict.fromkeys(("hardshrink", "softshrink"), 2),
     **dict.fromkeys(("elu", "celu", "softplus", "softsign", "addcmul", "addcdiv", "lerp"), 3),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "selu", "log_sigmoid", "logsigmoid"), 4),
     **dict.fromkeys(("softmax", "log_softmax", "softmin", "mish", "hardswish", "silu", "gelu"), 5),
@@ -151,6 +156,28 @@ def _interpolation(op: Operation) -> Cost:
     return Cost(0, max(0, 2 * taps - 1) * op.outputs[0].numel())
 
 
+def _grid_sampling(op: Operation) -> Cost:
+    mode, axes = op.argument(2, "mode", "bilinear"), op.inputs[0].dim() - 2
+    taps = {"bicubic": 4**axes, "bilinear": 2**axes}.get(mode, 0)
+    return Cost(0, max(0, 2 * taps - 1) * op.outputs[0].numel())
+
+
+def _affine_grid(op: Operation) -> Cost:
+    """Each coordinate is a row of theta times the homogeneous position."""
+    macs = op.outputs[0].numel() * op.inputs[0].shape[-1]
+    return Cost(macs, 2 * macs)
+
+
+def _bilinear(op: Operation) -> Cost:
+    """For each output k, x W_k and its product with y."""
+    x, y = op.inputs[:2]
+    return _products(op, op.outputs[0].numel() * y.shape[-1] * (x.shape[-1] + 1), 3)
+
+
+def _added_elements(op: Operation) -> Cost:
+    return Cost(0, op.inputs[-1].numel())
+
+
 def _reduction(op: Operation) -> Cost:
     if len(op.inputs) > 1:  # the larger one of two tensors, element by element
         return _per_output(1)(op)
@@ -189,6 +216,10 @@ FORMULAS: dict[str, Formula] = {
     "linalg_vector_norm": _per_input(2),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean", "logsumexp"), _per_input(4)),
     "interpolate": _interpolation,
+    "grid_sample": _grid_sampling,
+    "affine_grid": _affine_grid,
+    "bilinear": _bilinear,
+    **dict.fromkeys(("fold", "col2im", "index_add", "scatter_add"), _added_elements),
 }
 for _kernel in ("flash_attention", "flash_attention_for_cpu", "efficient_attention"):
     FORMULAS[f"_scaled_dot_product_{_kernel}"] = _attention

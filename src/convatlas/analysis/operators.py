@@ -83,6 +83,7 @@ MOVES = _names(
     reflection_pad1d reflection_pad2d reflection_pad3d
     replication_pad1d replication_pad2d replication_pad3d
     pixel_shuffle pixel_unshuffle channel_shuffle where masked_fill fill zero tril triu one_hot
+    max_unpool1d max_unpool2d max_unpool3d
     zeros ones empty full eye arange linspace zeros_like ones_like empty_like full_like
     new_zeros new_ones new_empty new_full new_tensor empty_strided empty_permuted
     new_empty_strided dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout

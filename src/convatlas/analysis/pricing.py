@@ -11,6 +11,7 @@ Sources: Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009; Geurts, Er
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from convatlas.analysis.work import Work, kind_of
 
 __all__ = ["Price", "Prices"]
 
-_FEWEST_SAMPLES = 8
+_FEWEST_SAMPLES = 6
 _TREES = 60
 _LEAF = 2
 # What prices an operator that the calibration does not know: moving its elements.
@@ -37,7 +38,8 @@ class Price(NamedTuple):
     Attributes:
         ms: Milliseconds.
         spread: Standard deviation of the logarithm of the time, as the samples scatter.
-        is_guess: Whether the operator was not timed, so that only its elements are priced.
+        is_guess: Whether the operator was not timed: then it costs what its sibling over
+            images costs (a ``conv1d`` what a ``conv2d`` does), or what moving its elements does.
     """
 
     ms: float
@@ -73,13 +75,17 @@ class Prices:
 
     def _model(self, kind: str) -> tuple[_Model, bool]:
         """Return the model of a kind of work, and whether it stands in for a missing one."""
-        is_guess = len(self._samples.get(kind, ())) < _FEWEST_SAMPLES
+        is_guess = not self._knows(kind)
         if is_guess:
-            kind = _MOVING
+            sibling = re.sub("[13]d$", "2d", kind)
+            kind = sibling if self._knows(sibling) else _MOVING
         if kind not in self._models:
             samples = self._samples.get(kind) or next(iter(self._samples.values()))
             self._models[kind] = _Model(samples)
         return self._models[kind], is_guess
+
+    def _knows(self, kind: str) -> bool:
+        return len(self._samples.get(kind, ())) >= _FEWEST_SAMPLES
 
 
 class _Model:
@@ -124,8 +130,8 @@ def _out_of_bag(truth: Array, predicted: Array) -> float:
 
 
 def _terms(works: Sequence[Work]) -> Array:
-    """Return what a roofline adds up."""
-    rows = [(1, w.macs, w.read, w.weights, w.written) for w in works]
+    """Return what a roofline adds up; taps times outputs are the arithmetic of pooling."""
+    rows = [(1, w.macs, w.taps * w.written, w.read, w.weights, w.written) for w in works]
     return np.array(rows, dtype=np.float64)
 
 
@@ -137,6 +143,7 @@ def _features(works: Sequence[Work]) -> Array:
             w.read,
             w.weights,
             w.written,
+            w.taps * w.written,
             w.read + w.weights + w.written,
             w.channels,
             w.filters,

@@ -165,7 +165,8 @@ def _tokens(random: Random) -> Primitive:
 
 def _heads(random: Random) -> tuple[int, int, int, int]:
     tokens = random.choice((49, 64, 144, 196, 197))
-    return _between(random, 1, 64), random.choice((1, 3, 6, 12)), tokens, 32 * random.choice((1, 2))
+    windows = _between(random, 1, 64 if tokens <= 64 else 8)
+    return windows, random.choice((1, 3, 6, 12)), tokens, 32 * random.choice((1, 2))
 
 
 def _attention(random: Random) -> Primitive:
@@ -310,10 +311,10 @@ _DECK: list[tuple[Draw, int]] = [
     (_copy, 6),
     (_local_response, 2),
     *_each(_activation, F.relu, F.relu6, F.hardswish, F.silu, times=4),
-    *_each(_activation, F.hardsigmoid, times=2),
+    *_each(_activation, F.hardsigmoid, times=3),
     *_each(_pointwise, torch.sigmoid, F.gelu, times=3),
     *_each(_pointwise, torch.tanh, torch.exp, torch.sqrt, torch.square, times=1),
-    *_each(_pointwise, _turned, partial(F.dropout, training=False), times=1),
+    *_each(_pointwise, _turned, partial(F.dropout, training=False), times=2),
     *_each(_pair, torch.mul, torch.add, times=5),
     *_each(_pair, torch.sub, torch.div, times=1),
     *_each(_pool, F.max_pool2d, F.avg_pool2d, times=4),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from convatlas.analysis.receptive_field import ReceptiveField
 
@@ -24,8 +25,7 @@ SUMMED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LayerCost:
+class LayerCost(NamedTuple):
     """What one operation costs, the module that ran it, and what its output sees.
 
     Attributes:

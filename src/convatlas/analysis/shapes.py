@@ -58,12 +58,21 @@ def _normalised(x: Tensor, *others: Any, **keywords: Any) -> Outcome:
     return Outcome(blank(x.shape, x), tuple(tensors))
 
 
-def _batch_norm(x: Tensor, *others: Any, **keywords: Any) -> Outcome:
-    outcome = _normalised(x, *others, **keywords)
-    for other in outcome.inputs[1:]:
-        if other.numel() != x.shape[1]:
-            raise ShapeError(f"expects {other.numel()} channels, got {x.shape[1]}")
-    return outcome
+def _batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *_: Any,
+    **__: Any,
+) -> Outcome:
+    shape = x.shape
+    others = present(running_mean, running_var, weight, bias)
+    for other in others:
+        if other.numel() != shape[1]:
+            raise ShapeError(f"expects {other.numel()} channels, got {shape[1]}")
+    return Outcome(blank(shape, x), (x, *others))
 
 
 def _unary(x: Tensor, *_: Any, inplace: bool = False, **keywords: Any) -> Outcome | None:

@@ -30,7 +30,7 @@ from convatlas.analysis.operators import (
 )
 from convatlas.analysis.shapes import SHAPES
 from convatlas.analysis.stand_ins import StandIns
-from convatlas.analysis.windows import ShapeError, Window
+from convatlas.analysis.windows import ShapeError
 
 __all__ = ["Trace", "TraceError", "listen"]
 
@@ -54,6 +54,7 @@ class Trace:
     Attributes:
         operations: What ran, in execution order.
         stand_ins: What stands for the real tensors.
+        calls: The module calls that are running, the innermost one last.
         failed_in: The innermost module call that an exception left, if any.
     """
 
@@ -62,13 +63,13 @@ class Trace:
         self.stand_ins = StandIns(state)
         self.failed_in: Call | None = None
         self.whole = whole
-        self._calls = [Call("", "", False)]
+        self.calls = [Call("", "", False)]
 
     def framed(
         self, path: str, module: nn.Module, forward: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Return ``forward`` with everything that it runs attributed to ``module``."""
-        calls, module_type, is_leaf = self._calls, type(module).__name__, not module._modules
+        calls, module_type, is_leaf = self.calls, type(module).__name__, not module._modules
 
         def run(*args: Any, **kwargs: Any) -> Any:
             call = Call(path, module_type, is_leaf)
@@ -90,17 +91,12 @@ class Trace:
         outputs: tuple[Tensor, ...],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        window: Window | None = None,
         parts: tuple[Operation, ...] = (),
     ) -> None:
-        """Append one operation of the innermost module call."""
-        if operator in SHAPES:
-            allocated = outputs if outputs[0] is not inputs[0] else ()
-        else:
-            allocated = _new_storage(inputs, outputs)
-        call = self._calls[-1]
+        """Append one operation of the innermost module call, which ran on meta tensors."""
+        allocated, call = _new_storage(inputs, outputs), self.calls[-1]
         self.operations.append(
-            Operation(operator, call, inputs, outputs, allocated, window, args, kwargs, parts)
+            Operation(operator, call, inputs, outputs, allocated, None, args, kwargs, parts)
         )
 
 
@@ -182,7 +178,12 @@ class _UpperMode(TorchFunctionMode):
             if before != after:
                 raise ShapeError(f"cannot write {tuple(after)} into {tuple(before)}")
             output, outputs = args[0], args[:1]
-        self._trace.record(identity.operator, inputs, outputs, args, kwargs, window)
+        allocated = outputs if outputs[0] is not inputs[0] else ()
+        operator, trace = identity.operator, self._trace
+        call = trace.calls[-1]
+        trace.operations.append(
+            Operation(operator, call, inputs, outputs, allocated, window, args, kwargs)
+        )
         return output
 
     def _prepared(
@@ -214,7 +215,7 @@ class _UpperMode(TorchFunctionMode):
         outputs = args[:1] if identity.in_place else tuple(tensors_in((output,)))
         if outputs:
             inputs = tuple(tensors_in((args, kwargs)))
-            self._trace.record(operator, inputs, outputs, args, kwargs, None, parts)
+            self._trace.record(operator, inputs, outputs, args, kwargs, parts)
         return output
 
 

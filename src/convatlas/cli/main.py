@@ -13,6 +13,7 @@ from convatlas import __version__
 from convatlas.cli.bench import bench
 from convatlas.cli.calibrate import calibrate
 from convatlas.cli.claims import claims
+from convatlas.cli.compare import compare
 from convatlas.cli.fit import fit
 from convatlas.cli.lint import lint
 from convatlas.cli.list import list_networks
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command("list")(list_networks)
 app.command("show")(show)
+app.command("compare")(compare)
 app.command("timeline")(timeline)
 app.command("fit")(fit)
 app.command("bench")(bench)

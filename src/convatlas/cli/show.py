@@ -1,19 +1,24 @@
-"""``convatlas show``: one network, layer by layer."""
+"""``convatlas show``: one network, layer by layer or in sums."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convatlas.cli.drawing import drawing_file
+from convatlas.errors import OptionError
 
 if TYPE_CHECKING:
+    from convatlas.analysis.report import CostReport, GroupCost
     from convatlas.models.anatomy import ConvNet
 
 __all__ = ["show"]
+
+_GROUPINGS = ("layer", "stage", "operator", "size", "module")
 
 
 def show(
@@ -30,6 +35,12 @@ def show(
     ] = None,
     stem: Annotated[str | None, typer.Option(help="'small' for images of 8–64 pixels.")] = None,
     output_stride: Annotated[int, typer.Option(help="8, 16 or 32.")] = 32,
+    by: Annotated[
+        str, typer.Option(help="One row per layer, stage, operator, size of the map, or module.")
+    ] = "layer",
+    depth: Annotated[
+        int, typer.Option(min=1, help="With --by module: how many parts of the path count.")
+    ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     diagram: Annotated[
@@ -38,32 +49,51 @@ def show(
     ] = None,
 ) -> None:
     """Show the layers of a network: shape, parameters, MACs, FLOPs, memory, receptive field."""
-    from convatlas.models.catalogue import find_entry
+    from convatlas.cli.networks import network_to_look_at
 
-    entry = find_entry(name)
+    if by not in _GROUPINGS:
+        raise OptionError(f"--by expects one of {', '.join(_GROUPINGS)}, got {by!r}")
     drawing = drawing_file(diagram, name, "--diagram") if diagram else None
-    import torch
-
-    from convatlas.analysis.cost import analyze
-    from convatlas.models.registry import create_model
-    from convatlas.render.data import cost_to_csv, cost_to_json
-
-    options: dict[str, Any] = {"num_classes": classes, "in_channels": channels, "stem": stem}
-    given = {key: value for key, value in options.items() if value is not None}
-    with torch.device("meta"):
-        model = create_model(name, output_stride=output_stride, **given)
+    model, size = network_to_look_at(
+        name,
+        input_size=input_size,
+        classes=classes,
+        channels=channels,
+        stem=stem,
+        output_stride=output_stride,
+    )
     if drawing is not None:
-        _draw(model, name, input_size or entry.input_size, drawing)
+        _draw(model, name, size, drawing)
         return
-    report = analyze(model, input_size or entry.input_size, in_channels=model.in_channels)
+    from convatlas.analysis.cost import analyze
+
+    report = analyze(model, size, in_channels=model.in_channels)
+    groups = _grouped(report, by, depth)
     if json or csv:
-        sys.stdout.write(cost_to_json(report) if json else cost_to_csv(report))
-        return
+        from convatlas.render.data import cost_to_csv, cost_to_json
+
+        sys.stdout.write((cost_to_json if json else cost_to_csv)(report, groups))
+    else:
+        _print(report, groups, by)
+
+
+def _grouped(report: CostReport, by: str, depth: int) -> Sequence[GroupCost] | None:
+    """Return the sums that ``--by`` asks for, or None for the layers themselves."""
+    if by == "layer":
+        return None
+    if by == "module":
+        return report.by_prefix(depth)
+    if by == "size":
+        return report.by_size()
+    return report.by_stage() if by == "stage" else report.by_operator()
+
+
+def _print(report: CostReport, groups: Sequence[GroupCost] | None, by: str) -> None:
     from rich.console import Console
 
-    from convatlas.render.tables import cost_table
+    from convatlas.render.tables import cost_table, group_table
 
-    Console().print(cost_table(report))
+    Console().print(cost_table(report) if groups is None else group_table(report, groups, by))
 
 
 def _draw(model: ConvNet, name: str, input_size: int, file: Path) -> None:

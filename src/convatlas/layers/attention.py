@@ -1,6 +1,6 @@
 """Squeeze-and-excitation: a gate per channel, computed from the whole map.
 
-Source: Hu, Shen, Sun, "Squeeze-and-Excitation Networks", 2018, arXiv 1709.01507.
+Source: Hu et al., "Squeeze-and-Excitation Networks", 2017, arXiv 1709.01507.
 """
 
 from __future__ import annotations

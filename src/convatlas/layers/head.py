@@ -27,12 +27,15 @@ def convolved_classifier(in_channels: int, num_classes: int) -> nn.Sequential:
     return named(conv=conv, act=nn.ReLU(), **dict(pooled.named_children()))
 
 
-def pooled_classifier(in_channels: int, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
-    """Return global average pooling, dropout and a linear classifier.
+def pooled_classifier(
+    in_channels: int, num_classes: int, dropout: float = 0.0, **before: nn.Module
+) -> nn.Sequential:
+    """Return global average pooling, dropout and a linear classifier, after what stands before.
 
     Source: Lin, Chen, Yan, "Network in Network", 2013, arXiv 1312.4400 (the pooling).
     """
     return named(
+        **before,
         pool=nn.AdaptiveAvgPool2d(1),
         flatten=nn.Flatten(),
         dropout=nn.Dropout(dropout),

@@ -56,9 +56,9 @@ VARIANTS = {
 }
 
 
-def _norm() -> nn.LocalResponseNorm:
-    """Return the normalisation of section 3.3, whose alpha torch divides by the size."""
-    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+def _norm(variant: Variant) -> list[nn.Module]:
+    """Return the normalisation of section 3.3, whose alpha torch divides by the size, or none."""
+    return [nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)] if variant.normalise else []
 
 
 def _stages(variant: Variant, in_channels: int, small: bool) -> list[nn.Module]:
@@ -68,13 +68,11 @@ def _stages(variant: Variant, in_channels: int, small: bool) -> list[nn.Module]:
         if small
         else nn.Conv2d(in_channels, c1, 11, 4, padding=variant.padding)
     )
-    norm = [_norm()] if variant.normalise else []
     groups = variant.groups
+    second = nn.Conv2d(c1, c2, 5, padding=2, groups=groups)
     return [
-        nn.Sequential(first, nn.ReLU(), *norm, *([] if small else [nn.MaxPool2d(3, 2)])),
-        nn.Sequential(
-            nn.Conv2d(c1, c2, 5, padding=2, groups=groups), nn.ReLU(), *norm, nn.MaxPool2d(3, 2)
-        ),
+        nn.Sequential(first, nn.ReLU(), *_norm(variant), *([] if small else [nn.MaxPool2d(3, 2)])),
+        nn.Sequential(second, nn.ReLU(), *_norm(variant), nn.MaxPool2d(3, 2)),
         nn.Sequential(
             nn.Conv2d(c2, c3, 3, padding=1),
             nn.ReLU(),

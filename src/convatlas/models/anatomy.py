@@ -92,14 +92,17 @@ class ConvNet(nn.Module):
 
     def _check_input(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
+            advice = "build the model with in_channels equal to the images' channels"
+            if x.ndim != 4:
+                advice = "pass a batch; images[None] is one of a single image"
             raise InputSizeError(
-                f"expected images of shape (N, {self.in_channels}, H, W), got {tuple(x.shape)}: "
-                "build the model with in_channels equal to the images' channels"
+                f"expected images of shape (N, {self.in_channels}, H, W), "
+                f"got {tuple(x.shape)}: {advice}"
             )
         smallest = self.min_input_size
         height, width = x.shape[-2:]
         if height < smallest or width < smallest:
             raise InputSizeError(
                 f"this network needs at least {smallest}×{smallest} pixels, got {height}×{width}: "
-                'pass stem="small" to create_model, or resize the images'
+                'resize the images, or pass stem="small" to create_model if you do not yet'
             )

@@ -22,6 +22,7 @@ from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common
+from convatlas.models.resnet import projection
 
 __all__ = ["Design", "YBlock", "anynet"]
 
@@ -79,10 +80,7 @@ class YBlock(nn.Module):
         attention: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        same = in_channels == out_channels and stride == 1
-        self.shortcut = (
-            nn.Identity() if same else ConvNormAct(in_channels, out_channels, 1, stride, act=None)
-        )
+        self.shortcut = projection(in_channels, out_channels, stride)
         self.conv1 = ConvNormAct(in_channels, width)
         self.conv2 = ConvNormAct(width, width, 3, stride, groups)
         self.attention = attention(width) if attention else nn.Identity()

@@ -34,9 +34,11 @@ def attend(model: ConvNet, attention: Callable[[int], nn.Module]) -> ConvNet:
     Raises:
         OptionError: The network has no blocks, or ``attention`` cannot be called.
     """
-    if not callable(attention):
+    if isinstance(attention, nn.Module) or not callable(attention):
+        got = type(attention).__name__ if isinstance(attention, nn.Module) else repr(attention)
+        made = " already made" * isinstance(attention, nn.Module)
         raise OptionError(
-            f"attention must make a module of channels, got {attention!r}: pass a class"
+            f"attention must make a module of channels, got {got}{made}: pass a class"
         )
     blocks = [b for i, stage in enumerate(model.stages) for b in _blocks(f"stages.{i}", stage)]
     inner = [b for b in blocks if b.count(".") > 1 or type(model.get_submodule(b)) is not _CHAIN]

@@ -34,10 +34,10 @@ def limit_output_stride(model: ConvNet, output_stride: int) -> ConvNet:
 
     Raises:
         OptionError: Not 8, 16 or 32, or the network reaches the stride within its stem, pools
-            with an average, which cannot be dilated, or shrinks its maps by other means.
+            with an average, which torch cannot dilate, or shrinks its maps by other means.
     """
     if output_stride not in (8, 16, 32):
-        raise OptionError(f"output_stride must be 8, 16 or 32, got {output_stride}")
+        raise OptionError(f"output_stride must be 8, 16 or 32, got {output_stride!r}")
     if model.feature_info[-1].stride <= output_stride:
         return model
     for name, stride_in in _observed_strides(model):
@@ -116,8 +116,8 @@ def _dilate(model: ConvNet, name: str, stride_in: int, output_stride: int) -> No
         model.set_submodule(name, _dilated_pool(module, allowed, dilation))
     elif stride > 1 or _pair(module.kernel_size)[0] > 1:
         raise OptionError(
-            f"output_stride={output_stride} would dilate the average pooling {name}, which has no "
-            "dilated form: use output_stride=32"
+            f"output_stride={output_stride} would dilate the average pooling {name}, which torch "
+            "cannot dilate: use output_stride=32"
         )
 
 

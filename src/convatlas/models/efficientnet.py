@@ -17,7 +17,7 @@ from functools import partial
 from torch import nn
 
 from convatlas.layers.attention import SqueezeExcite
-from convatlas.layers.conv import ConvNormAct, SameConv2d, named
+from convatlas.layers.conv import ConvNormAct, SameConv2d
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
 from convatlas.layers.inverted_residual import ConvBrick, InvertedResidual
@@ -133,10 +133,7 @@ def efficientnet(variant: Variant, common: Common) -> ConvNet:
     model = ConvNet(
         variant.conv(common.in_channels, channels, 3, stem_stride),
         stages,
-        named(
-            conv=variant.conv(widths[-1], last),
-            **dict(pooled_classifier(last, common.num_classes, dropout).named_children()),
-        ),
+        pooled_classifier(last, common.num_classes, dropout, conv=variant.conv(widths[-1], last)),
         channels=widths,
         strides=[stem_stride, *(row[3] for row in _ROWS[1:])],
         in_channels=common.in_channels,

@@ -15,7 +15,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from convatlas.layers.attention import SqueezeExcite
-from convatlas.layers.conv import ConvNormAct, named
+from convatlas.layers.conv import ConvNormAct
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
 from convatlas.layers.inverted_residual import InvertedResidual
@@ -138,11 +138,11 @@ def efficientnetv2(variant: Variant, common: Common) -> ConvNet:
             channels = stage.channels
             built += 1
         stages.append(nn.Sequential(*blocks))
-    head = pooled_classifier(_LAST, common.num_classes, common.dropout_or(variant.dropout))
+    dropout, last = common.dropout_or(variant.dropout), _conv(channels, _LAST)
     model = ConvNet(
         _conv(common.in_channels, variant.stem, 3, stem_stride),
         stages,
-        named(conv=_conv(channels, _LAST), **dict(head.named_children())),
+        pooled_classifier(_LAST, common.num_classes, dropout, conv=last),
         channels=[stage.channels for stage in variant.stages],
         strides=[stem_stride, *(stage.stride for stage in variant.stages[1:])],
         in_channels=common.in_channels,

@@ -158,11 +158,11 @@ def googlenet(
     stages += [_stage(variant, n, _WIDTHS[n - 3], kernel) for n in (3, 4, 5)]
     aux = partial(_auxiliary, variant.conv, num_classes=common.num_classes)
     beside = Beside(*map(aux, (512, 528) if auxiliary and common.num_classes else ()))
-    head = pooled_classifier(_WIDTHS[-1], common.num_classes, common.dropout_or(variant.dropout))
+    dropout = common.dropout_or(variant.dropout)
     model = AuxiliaryConvNet(
         variant.conv(common.in_channels, 64, *((3, 1) if common.small else (7, 2))),
         stages,
-        named(auxiliary=beside, **dict(head.named_children())),
+        pooled_classifier(_WIDTHS[-1], common.num_classes, dropout, auxiliary=beside),
         taps=("stages.2.a", "stages.2.d"),
         beside=beside,
         channels=_WIDTHS,

@@ -13,7 +13,7 @@ from functools import partial
 
 from torch import nn
 
-from convatlas.layers.conv import ConvNormAct, named
+from convatlas.layers.conv import ConvNormAct
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
 from convatlas.layers.inverted_residual import InvertedResidual
@@ -77,11 +77,11 @@ def mnasnet(multiplier: float, common: Common) -> ConvNet:
     channels = mobilenet_width(32 * multiplier)
     stem_stride = 1 if common.small else 2
     stages, widths = _stages(multiplier, channels)
-    head = pooled_classifier(_LAST, common.num_classes, common.dropout_or(0.2))
+    last, dropout = _conv(widths[-1], _LAST), common.dropout_or(0.2)
     model = ConvNet(
         _conv(common.in_channels, channels, 3, stem_stride),
         stages,
-        named(conv=_conv(widths[-1], _LAST), **dict(head.named_children())),
+        pooled_classifier(_LAST, common.num_classes, dropout, conv=last),
         channels=widths,
         strides=[stem_stride, *(row[3] for row in _ROWS[1:])],
         in_channels=common.in_channels,

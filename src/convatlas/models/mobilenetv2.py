@@ -3,8 +3,8 @@
 "MobileNetV2: Inverted Residuals and Linear Bottlenecks", Mark Sandler, Andrew Howard,
 Menglong Zhu, Andrey Zhmoginov, Liang-Chieh Chen, 2018, arXiv 1801.04381.
 
-Differences from the paper: none in shape; a width multiplier below 1 leaves the last
-convolution at 1,280 channels, as in the reference implementation.
+Differences from the paper: none in shape. A width multiplier below 1 leaves the last
+convolution at 1,280 channels, as the paper says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 
 from torch import nn
 
-from convatlas.layers.conv import ConvNormAct, named
+from convatlas.layers.conv import ConvNormAct
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
 from convatlas.layers.inverted_residual import InvertedResidual
@@ -72,17 +72,12 @@ def mobilenetv2(width: float, common: Common) -> ConvNet:
         stages.append(nn.Sequential(*blocks))
         widths.append(out_channels)
     last = mobilenet_width(1280 * max(1.0, width))
-    head = named(
-        conv=_conv(channels, last),
-        **dict(
-            pooled_classifier(last, common.num_classes, common.dropout_or(0.2)).named_children()
-        ),
-    )
+    dropout = common.dropout_or(0.2)
     strides = [row[3] for row in _ROWS]
     model = ConvNet(
         stem,
         stages,
-        head,
+        pooled_classifier(last, common.num_classes, dropout, conv=_conv(channels, last)),
         channels=widths,
         strides=[stem_stride, *strides[1:]],
         in_channels=common.in_channels,

@@ -68,14 +68,15 @@ def cell_net(
         drop_path: Probability of leaving out an operation of the last cell; it grows from 0.
     """
     stages, widths = cell_stages(space, rows, stem, drop_path)
-    head = pooled_classifier(widths[-1], common.num_classes, common.dropout_or(dropout))
     padding = 1 if stem_stride == 1 else 0
     conv = nn.Conv2d(common.in_channels, stem, 3, stem_stride, padding, bias=False)
     strides = [row.stride for row in rows]
     model = CellNet(
         named(conv=conv, norm=space.norm(stem)),
         stages,
-        named(act=nn.ReLU(), **dict(head.named_children())),
+        pooled_classifier(
+            widths[-1], common.num_classes, common.dropout_or(dropout), act=nn.ReLU()
+        ),
         channels=widths,
         strides=(stem_stride * strides[0], *strides[1:]),
         in_channels=common.in_channels,

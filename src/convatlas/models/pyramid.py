@@ -55,6 +55,8 @@ def stages_of(levels: Sequence[int], features: Sequence[Feature]) -> tuple[int, 
     Raises:
         OptionError: No level was asked, or the network lacks one.
     """
+    if isinstance(levels, int):
+        raise OptionError(f"features must be a sequence of levels, got {levels}: write [{levels}]")
     counted_from = 1 if features[0].stride == 1 else 2
     known = {f.stride.bit_length() - counted_from: i for i, f in enumerate(features)}
     has = ", ".join(f"{level} (stride {features[i].stride})" for level, i in known.items())

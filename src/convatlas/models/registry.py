@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -45,10 +46,10 @@ class Common:
     dropout: float | None = None
 
     def __post_init__(self) -> None:
-        if self.num_classes < 0:
-            raise OptionError(f"num_classes must be 0 or more, got {self.num_classes}")
-        if self.in_channels < 1:
-            raise OptionError(f"in_channels must be 1 or more, got {self.in_channels}")
+        for name, least in (("num_classes", 0), ("in_channels", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                raise OptionError(f"{name} must be a whole number from {least}, got {value!r}")
         if self.stem not in (None, "small"):
             raise OptionError(f'stem must be "small" or None, got {self.stem!r}')
         if self.dropout is not None and not 0 <= self.dropout < 1:
@@ -118,7 +119,8 @@ def create_model(
         features: Levels of a feature pyramid to return instead of logits, such as
             ``(2, 3, 4)`` for strides 8, 16 and 32; see ``Pyramid``.
         attention: Makes from its channels the attention of every block, such as
-            ``SqueezeExcite`` or ``partial(SqueezeExcite, reduced=8)``; see ``attend``.
+            ``SqueezeExcite`` or ``partial(SqueezeExcite, reduced=8)``; see ``attend``. It is
+            there before the ``weights`` are, which must hold it too.
         **options: ``num_classes``, ``in_channels``, ``stem``, ``dropout``, and the family's own.
 
     Raises:
@@ -154,6 +156,8 @@ def _refuse_unknown(name: str, build: Callable[..., ConvNet], options: Mapping[s
     known = ["weights", "output_stride", "features", "attention", *_COMMON, *own]
     for key in options:
         if key not in known:
+            hint = nearest(key, known)
             raise UnknownOptionError(
-                f"{name} takes no option {key!r}{nearest(key, known)} It takes {', '.join(known)}."
+                f"{name} takes no option {key!r}{f'{hint} It' if hint else '; it'} takes "
+                f"{', '.join(known)}."
             )

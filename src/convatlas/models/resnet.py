@@ -255,13 +255,11 @@ def resnet(
     inputs = (variant.stem_channels, *variant.widths)
     rows = zip(inputs, variant.widths, strides, variant.depths, strict=False)
     channels, dropout = variant.widths[-1], common.dropout_or(variant.dropout)
-    head = pooled_classifier(channels, common.num_classes, dropout)
-    if variant.end is not None:
-        head = named(end=variant.end(channels), **dict(head.named_children()))
+    end = {} if variant.end is None else {"end": variant.end(channels)}
     model = ConvNet(
         named(conv=stem) if small else named(conv=stem, pool=variant.pool()),
         [_stage(block or variant.block, *row) for row in rows],
-        head,
+        pooled_classifier(channels, common.num_classes, dropout, **end),
         channels=variant.widths,
         strides=(1 if small else 4, *strides[1:]),
         in_channels=common.in_channels,

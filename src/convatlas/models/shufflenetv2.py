@@ -83,11 +83,11 @@ def shufflenetv2(widths: tuple[int, int, int, int], common: Common) -> ConvNet:
         units += [ShuffleUnit(out_channels, out_channels, 1) for _ in range(depth - 1)]
         stages.append(nn.Sequential(*units))
         in_channels = out_channels
-    head = pooled_classifier(last, common.num_classes, common.dropout_or(0.0))
+    conv5, dropout = ConvNormAct(in_channels, last), common.dropout_or(0.0)
     model = ConvNet(
         conv if common.small else named(conv=conv, pool=nn.MaxPool2d(3, 2, padding=1)),
         stages,
-        named(conv=ConvNormAct(in_channels, last), **dict(head.named_children())),
+        pooled_classifier(last, common.num_classes, dropout, conv=conv5),
         channels=channels,
         strides=(2 if common.small else 8, 2, 2),
         in_channels=common.in_channels,

@@ -149,11 +149,11 @@ def swin(variant: tuple[int, tuple[int, ...], float], common: Common) -> ConvNet
         merging = {"merge": PatchMerging(channels[i - 1])} if i else {}
         stages.append(named(**merging, blocks=nn.Sequential(*blocks)))
     embed = nn.Conv2d(common.in_channels, first, patch, patch)
-    head = pooled_classifier(channels[-1], common.num_classes, common.dropout_or(0.0))
+    norm, dropout = LayerNorm2d(channels[-1]), common.dropout_or(0.0)
     model = ConvNet(
         named(embed=embed, norm=LayerNorm2d(first)),
         stages,
-        named(norm=LayerNorm2d(channels[-1]), **dict(head.named_children())),
+        pooled_classifier(channels[-1], common.num_classes, dropout, norm=norm),
         channels=channels,
         strides=(patch, 2, 2, 2),
         in_channels=common.in_channels,

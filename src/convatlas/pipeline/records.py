@@ -95,7 +95,7 @@ def choice_record(choice: Choice) -> dict[str, Any]:
 def cost_record(model: ConvNet, preprocessing: Preprocessing) -> dict[str, Any]:
     """Return what one image costs, per layer and per stage."""
     report = analyze(model, preprocessing.input_size, in_channels=preprocessing.channels)
-    layers = [asdict(layer) for layer in report.layers]
+    layers = [layer._asdict() for layer in report.layers]
     for row, layer in zip(layers, report.layers, strict=True):
         field = layer.receptive_field
         row["receptive_field"] = None if field is None else max(field.size)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from convatlas.analysis.report import CostReport
+    from convatlas.analysis.report import CostReport, GroupCost
     from convatlas.models.catalogue import Entry
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "entries_to_csv",
     "entries_to_json",
     "entry_rows",
+    "group_rows",
     "predictions_to_json",
     "to_csv",
     "to_json",
@@ -135,8 +136,13 @@ def entries_to_csv(entries: Iterable[Entry]) -> str:
     return to_csv(entry_rows(entries))
 
 
-def cost_to_json(report: CostReport) -> str:
-    """Return totals, the operators that were not counted, and every layer, as JSON."""
+def group_rows(groups: Iterable[GroupCost]) -> list[Row]:
+    """Return one row per sum of layers."""
+    return [{**asdict(group), "flops_per_byte": round(group.intensity, 3)} for group in groups]
+
+
+def cost_to_json(report: CostReport, groups: Iterable[GroupCost] | None = None) -> str:
+    """Return totals, the operators that were not counted, and every layer or sum, as JSON."""
     totals = ("params", "trainable_params", "macs", "flops", "backward_macs")
     memory = ("activation_bytes", "read_bytes", "written_bytes")
     return to_json(
@@ -146,14 +152,14 @@ def cost_to_json(report: CostReport) -> str:
             **{name: getattr(report, name) for name in (*totals, *memory)},
             "is_lower_bound": report.is_lower_bound,
             "uncounted": [asdict(each) for each in report.uncounted],
-            "layers": cost_rows(report),
+            **({"layers": cost_rows(report)} if groups is None else {"groups": group_rows(groups)}),
         }
     )
 
 
-def cost_to_csv(report: CostReport) -> str:
-    """Return every layer as CSV; totals are left to whoever sums the columns."""
-    return to_csv(cost_rows(report))
+def cost_to_csv(report: CostReport, groups: Iterable[GroupCost] | None = None) -> str:
+    """Return every layer or sum as CSV; totals are left to whoever sums the columns."""
+    return to_csv(cost_rows(report) if groups is None else group_rows(groups))
 
 
 def predictions_to_json(predictions: Iterable[Prediction]) -> str:

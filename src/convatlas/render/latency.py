@@ -102,13 +102,13 @@ def layers_table(report: BenchReport, most: int | None = None, width: int | None
     rest = len(ranked) - len(shown)
     columns = [
         Column("layer", [layer.name for layer in shown]),
-        Column("operator", [layer.kind for layer in shown], 1),
+        Column("operator", [layer.kind for layer in shown], 2),
         Column("time", [latency(layer.ms) for layer in shown], is_number=True),
         Column("share", [percent(layer.share) for layer in shown], is_number=True),
-        Column("MACs", [count(layer.macs) for layer in shown], 2, is_number=True),
-        Column("GFLOP/s", [f"{layer.gflops:.1f}" for layer in shown], 4, is_number=True),
-        Column("GB/s", [f"{layer.gbs:.1f}" for layer in shown], 3, is_number=True),
-        Column("bound by", ["memory" if layer.is_memory_bound else "" for layer in shown], 0),
+        Column("MACs", [count(layer.macs) for layer in shown], 1, is_number=True),
+        Column("GFLOP/s", [f"{layer.gflops:.1f}" for layer in shown], 3, is_number=True),
+        Column("GB/s", [f"{layer.gbs:.1f}" for layer in shown], 0, is_number=True),
+        Column("bound by", ["memory" if layer.is_memory_bound else "" for layer in shown], 4),
     ]
     share = sum(layer.share for layer in ranked[len(shown) :])
     notes = [f"{plural(rest, 'other layer')}: {percent(share)} of the time."] if rest else []
@@ -154,14 +154,15 @@ def estimate_table(
         ),
     ]
     guessed = dict.fromkeys(operator for e in predicted for operator in e.guessed)
-    notes = [f"Priced by their bytes alone, not calibrated: {', '.join(guessed)}."]
+    notes = ["Predicted from single operators; the networks were not run."]
+    if guessed:
+        names = ", ".join(guessed)
+        notes.append(f"Not calibrated, priced by a similar operator or by their bytes: {names}.")
     title = (
         f"{plural(first.batch, 'image')} per pass, {plural(first.threads, 'thread')}, "
-        f"{first.precision}; predicted, not run"
+        f"{first.precision}"
     )
-    return fitted_table(
-        columns, width or terminal_width(), title=title, notes=notes if guessed else ()
-    )
+    return fitted_table(columns, width or terminal_width(), title=title, notes=notes)
 
 
 def training_lines(name: str, estimate: TrainingEstimate) -> list[str]:

@@ -6,30 +6,26 @@ it to load anything. It reads the run's JSON files and knows nothing of how they
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Mapping
-from importlib.resources import files
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convatlas.errors import CheckpointError
 from convatlas.files import write_text
-from convatlas.render import page_data, page_export, page_model, page_results, units
-from convatlas.render.figures import confusion_colours
+from convatlas.render import page_data, page_export, page_model, page_results
+from convatlas.render.page import (
+    page_environment,
+    page_palettes,
+    page_script,
+    page_style,
+    plotly_script,
+)
 from convatlas.render.page_summary import summary
-from convatlas.render.palette import DARK, FONT, LIGHT, MONOSPACE, css_variables
 from convatlas.render.run_folder import FinishedRun, read_run, reading
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
 
 __all__ = ["REPORT_FILE", "write_report"]
 
 REPORT_FILE = "report.html"
-
-_LONGEST_NAME = 40  # letters of a class name on the first screen
 
 Section = Callable[[FinishedRun], dict[str, Any] | None]
 
@@ -75,16 +71,16 @@ def _render(run: FinishedRun) -> str:
     drawn = any("figure" in each["view"] or each["view"].get("figures") for each in sections)
     try:
         return (
-            _environment()
+            page_environment()
             .get_template("report.html.j2")
             .render(
                 **facts,
                 data_name=run.data["name"] if run.data else None,
                 sections=sections,
-                style=_style(),
-                palettes={"light": _paints(LIGHT), "dark": _paints(DARK)},
-                plotly=_plotly() if drawn else None,
-                script=_read("report.js"),
+                style=page_style(),
+                palettes=page_palettes(),
+                plotly=plotly_script() if drawn else None,
+                script=page_script("report.js"),
             )
         )
     except UndefinedError as error:
@@ -102,69 +98,3 @@ def _sections(run: FinishedRun) -> list[dict[str, Any]]:
         if view is not None:
             sections.append({"name": name, "title": title, "view": view})
     return sections
-
-
-def _paints(palette: Mapping[str, str]) -> dict[str, Any]:
-    """Return the colours that the page's script paints figures with."""
-    return {**palette, "confusion": confusion_colours(palette)}
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("convatlas.render"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {name: getattr(units, name) for name in units.__all__ if name.islower()}
-    environment.filters["breakable"] = _breakable
-    environment.filters["short_name"] = _short_name
-    environment.filters["figure_json"] = _figure_json
-    environment.filters["script_json"] = _script_json
-    return environment
-
-
-def _style() -> str:
-    fonts = f"--font: {FONT}; --monospace: {MONOSPACE};"
-    light, dark = css_variables(LIGHT), css_variables(DARK)
-    return "\n".join(
-        [
-            f":root {{ color-scheme: light dark; {fonts} {light} }}",
-            f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}",
-            _read("report.css"),
-        ]
-    )
-
-
-def _breakable(name: object) -> Markup:
-    """Return a name that may be broken behind its underscores, hyphens and slashes."""
-    from markupsafe import Markup
-
-    return Markup("<wbr>").join(re.split(r"(?<=[_/-])", str(name)))
-
-
-def _short_name(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
-
-
-def _figure_json(figure: Any) -> str:
-    return _script_json(json.loads(figure.to_json()))
-
-
-def _script_json(value: Any) -> str:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _read(name: str) -> str:
-    return (files("convatlas.render") / "templates" / name).read_text(encoding="utf-8")

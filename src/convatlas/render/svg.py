@@ -58,6 +58,12 @@ class Canvas:
         """Draw a line through ``points`` whose corners are rounded."""
         self.add("path", css, d=_rounded(points))
 
+    def circle(self, x: float, y: float, radius: float, css: str, tip: str = "") -> None:
+        """Draw a circle, with words that browsers show under the pointer."""
+        self.add("circle", css, cx=x, cy=y, r=radius)
+        if tip:
+            self.tip(tip)
+
     def arrow_tip(self, name: str, css: str) -> None:
         """Define the tip of an arrow once; lines name it as ``marker-end: url(#name)``."""
         if name in self._tips:

@@ -5,7 +5,7 @@ Formats what others computed; rich is imported when the first table is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ from convatlas.render.units import MISSING, bytes_text, count, latency, percent,
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from convatlas.analysis.report import CostReport, LayerCost
+    from convatlas.analysis.report import CostReport, GroupCost, LayerCost
     from convatlas.models.catalogue import Entry
     from convatlas.render.data import Prediction
 
-__all__ = ["choice_table", "cost_table", "models_table", "predictions_table"]
+__all__ = ["choice_table", "cost_table", "group_table", "models_table", "predictions_table"]
 
-_CONVENTIONS = "1 MAC = one multiply and one add; 1 FLOP = one operation; RF = receptive field."
+_CONVENTIONS = "1 MAC = one multiply and one add; 1 FLOP = one operation."
 
 
 def models_table(entries: Sequence[Entry], width: int | None = None) -> Table:
@@ -75,8 +75,46 @@ def cost_table(report: CostReport, width: int | None = None) -> Table:
         Column("RF px", [*(_field(layer) for layer in layers), ""], 2, is_number=True),
     ]
     return fitted_table(
-        columns, width or terminal_width(), totals=True, notes=list(_cost_notes(report))
+        columns, width or terminal_width(), totals=True, notes=[*_cost_notes(report), "RF: receptive field."]
     )
+
+
+def group_table(
+    report: CostReport, groups: Sequence[GroupCost], by: str, width: int | None = None
+) -> Table:
+    """Return sums of layers, with the totals in the last row.
+
+    Args:
+        report: The analysis.
+        groups: Sums of its layers.
+        by: What the layers of a sum share, as the first column's header.
+        width: Terminal cells; those of this terminal by default.
+    """
+    bound = "≥ " if report.is_lower_bound else ""
+    moved = report.read_bytes + report.written_bytes
+    ratios = [*(group.intensity for group in groups), report.flops / moved if moved else 0.0]
+
+    def sums(header: str, name: str, importance: int | None, text: Callable[[int], str]) -> Column:
+        start = bound if "macs" in name or name == "flops" else ""
+        cells = [text(getattr(group, name)) for group in groups]
+        return Column(header, [*cells, start + text(getattr(report, name))], importance, True)
+
+    shapes = ["×".join(map(str, group.output_shape)) for group in groups]
+    columns = [
+        Column(by, [*(group.name for group in groups), "total"]),
+        Column("layers", [*(str(g.layers) for g in groups), str(len(report.layers))], 1, True),
+        Column("output shape", [*shapes, ""], 2, True),
+        sums("params", "params", None, count),
+        sums("MACs", "macs", None, count),
+        sums("FLOPs", "flops", 3, count),
+        sums("backward MACs", "backward_macs", 0, count),
+        sums("activation", "activation_bytes", 6, bytes_text),
+        sums("read", "read_bytes", 4, bytes_text),
+        sums("written", "written_bytes", 4, bytes_text),
+        Column("FLOPs/B", [f"{v:.1f}" for v in ratios], 5, True),
+    ]
+    notes = [*_cost_notes(report), "FLOPs/B: FLOPs per byte read or written."]
+    return fitted_table(columns, width or terminal_width(), totals=True, notes=notes)
 
 
 def predictions_table(prediction: Prediction, width: int | None = None) -> Table:

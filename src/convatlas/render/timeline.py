@@ -6,13 +6,13 @@ colour the lineage. It knows what the facts say and not where they come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import groupby
 from math import log, sqrt
 from typing import TYPE_CHECKING
 
 from convatlas.render.columns import Column, fitted_table, terminal_width
+from convatlas.render.labels import Labels
 from convatlas.render.palette import DARK, FONT, LIGHT, css_variables
 from convatlas.render.svg import Canvas, text_width
 from convatlas.render.units import MISSING, count, plural
@@ -96,7 +96,7 @@ def timeline_svg(milestones: Sequence[Milestone]) -> str:
                 "the area of a circle is the number of parameters", "start muted")  # fmt: skip
     _draw_legend(canvas)
     _draw_axes(canvas, scale)
-    labels = _Labels(scale)
+    labels = Labels(scale.width, scale.bottom)
     _draw_challenges(canvas, milestones, scale, labels)
     _draw_networks(canvas, drawn, scale, labels)
     note = (
@@ -134,54 +134,6 @@ class _Scale:
         return max(_SMALLEST, _LARGEST * sqrt(milestone.entry.params / self._most))
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
-    """A rectangle that is taken."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def overlap(self, other: _Box) -> float:
-        """Return the area that both cover."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(width, 0) * max(height, 0)
-
-
-class _Labels:
-    """Puts names beside points, where least is in the way, and never across the right edge."""
-
-    def __init__(self, scale: _Scale) -> None:
-        outside = scale.width + 1000
-        self._taken = [_Box(scale.width - 6, 0, outside, scale.bottom)]
-
-    def take(self, x: float, y: float, radius: float) -> None:
-        """Keep names off a point."""
-        self._taken.append(_Box(x - radius, y - radius, x + radius, y + radius))
-
-    def place(self, words: str, x: float, y: float, radius: float) -> tuple[float, float]:
-        """Return the middle and the baseline of a name beside the point."""
-        half = text_width(words, _FONT) / 2
-        boxes = list(_around(x, y, radius, half))
-        best = min(boxes, key=lambda box: sum([box.overlap(other) for other in self._taken]))
-        self._taken.append(best)
-        return (best.left + best.right) / 2, best.bottom - 3
-
-
-def _around(x: float, y: float, radius: float, half: float) -> Iterator[_Box]:
-    """Yield where a name may stand: beside, above or below its point, the best place first."""
-    gap, tall = radius + 3, 12.0
-    middles = [(x + gap + half, y), (x - gap - half, y)]
-    for step in (0.0, tall, 2 * tall):
-        middles += [(x, y - gap - tall / 2 - step), (x, y + gap + tall / 2 + step)]
-        middles += [(x + gap + half, y - tall - step), (x + gap + half, y + tall + step)]
-        middles += [(x - gap - half, y - tall - step), (x - gap - half, y + tall + step)]
-    for middle, height in middles:
-        yield _Box(middle - half, height - tall / 2, middle + half, height + tall / 2)
-
-
 def _draw_legend(canvas: Canvas) -> None:
     x = _LEFT + 6
     for lineage, words in _LINEAGES.items():
@@ -204,7 +156,7 @@ def _draw_axes(canvas: Canvas, scale: _Scale) -> None:
 
 
 def _draw_challenges(
-    canvas: Canvas, milestones: Sequence[Milestone], scale: _Scale, labels: _Labels
+    canvas: Canvas, milestones: Sequence[Milestone], scale: _Scale, labels: Labels
 ) -> None:
     """Draw the entries to the challenge, and a line through the best of each year."""
     entries = [m.challenge for m in milestones if m.challenge]
@@ -223,7 +175,7 @@ def _draw_challenges(
 
 
 def _draw_networks(
-    canvas: Canvas, milestones: Sequence[Milestone], scale: _Scale, labels: _Labels
+    canvas: Canvas, milestones: Sequence[Milestone], scale: _Scale, labels: Labels
 ) -> None:
     """Draw the circles, those of one year beside each other, and then their names."""
     spots = []

@@ -31,7 +31,8 @@ State: TypeAlias = dict[str, Tensor]
 _INTEGERS = ("num_batches_tracked", "relative_position_index")
 # Other words for ours.
 _SYNONYMS = {"gamma": "layer_scale"}
-_NESTS = ("state_dict", "model")
+# Where public training code puts the state dict within its checkpoints.
+_NESTS = ("state_dict", "model_state_dict", "model", "net")
 _WRAPPERS = ("module.", "_orig_mod.")
 
 
@@ -65,8 +66,9 @@ def align_by_structure(model: nn.Module, state_dict: Mapping[str, Any]) -> Align
 
     Args:
         model: Any module.
-        state_dict: Tensors by name, also nested under ``"state_dict"`` or ``"model"`` and with
-            the prefix that DataParallel or ``torch.compile`` puts before every name.
+        state_dict: Tensors by name, also nested under ``"state_dict"``, ``"model_state_dict"``,
+            ``"model"`` or ``"net"`` and with the prefix that DataParallel or ``torch.compile``
+            puts before every name.
 
     Raises:
         WeightsError: Another architecture, or another order in which tensors could be exchanged.

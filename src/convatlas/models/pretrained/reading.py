@@ -38,10 +38,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        # torch's own words on the refused objects advise to trust the file.
+        pickled = isinstance(error, pickle.UnpicklingError)
+        reason = "damaged, or holds more than tensors" if pickled else _first_sentence(error)
         raise WeightsError(
             f"expected a state dict in {path}, got a file that cannot be read ({reason}): "
-            "download it again"
+            "download it again, or save model.state_dict() alone"
         ) from error
     if not isinstance(state, dict):
         raise WeightsError(
@@ -52,3 +54,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return bare_state(state)[0]
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def _first_sentence(error: Exception) -> str:
+    """Return what the error says first, or its kind if it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
