@@ -204,7 +204,7 @@ def main() -> None:
     """Print the versions and the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(TIMED))
-    parser.add_argument("--turns", type=int, default=7, help="turns of each counter")
+    parser.add_argument("--turns", type=int, default=5, help="turns of each counter")
     parser.add_argument("--devices", nargs="*", default=["cpu", "meta"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tracemalloc
 
@@ -103,6 +104,32 @@ def test_the_model_is_left_as_found_when_forward_raises():
 def test_bookkeeping_of_the_models_own_tensors_is_no_layer():
     operators = [layer.operator for layer in analyze(Moody(), 16).layers]
     assert operators.count("add") == 1, "the moving average, not the counters"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_found(enabled):
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        analyze(nn.Conv2d(3, 4, 3), 8)
+        with pytest.raises(ConvAtlasError):
+            analyze(nn.Conv2d(3, 4, 3), 2)
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_what_forward_registers_in_a_bare_module_is_gone():
+    class Bare(nn.Module):
+        def forward(self, x):
+            self.register_buffer("mean", x.mean(1))
+            self.last = nn.Identity()
+            return x
+
+    model = Bare()
+    analyze(model, (4,))
+    assert (model._buffers, model._modules, model._parameters) == ({}, {}, {})
+    assert "last" not in vars(model)
 
 
 def test_hooks_run_and_stay():

@@ -261,3 +261,12 @@ def test_batch_and_dtype_scale_what_they_should():
     assert (four.macs, four.flops) == (4 * one.macs, 4 * one.flops)
     assert four.params == one.params
     assert four.activation_bytes == 2 * one.activation_bytes
+
+
+def test_stages_of_alexnet_normalise_for_themselves():
+    """5 + 4 operations per value of the two maps of 2012: 96 × 55 × 55 and 256 × 27 × 27."""
+    with torch.device("meta"):
+        model = create_model("alexnet_2012")
+    norms = [layer for layer in analyze(model, 227).layers if "response" in layer.operator]
+    assert [layer.name for layer in norms] == ["stages.0.2", "stages.1.2"]
+    assert [layer.flops for layer in norms] == [9 * 96 * 55 * 55, 9 * 256 * 27 * 27]

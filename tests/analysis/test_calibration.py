@@ -18,7 +18,7 @@ from convatlas.analysis.calibration import (
     save_calibration,
 )
 from convatlas.analysis.machine import Ceilings, measure_ceilings, this_machine, threads_set
-from convatlas.analysis.primitives import MOST_ELEMENTS, primitives
+from convatlas.analysis.primitives import MOST_ELEMENTS, Primitive, primitives
 from convatlas.analysis.work import Work
 from convatlas.errors import CalibrationError, OptionError
 
@@ -95,6 +95,17 @@ def test_a_call_takes_what_the_clock_says():
     assert len(calibration.samples) == 30
     assert [sample.ms for sample in calibration.samples] == pytest.approx([1.0] * 30)
     assert calibration.call_ms == pytest.approx(1.0 / 200)  # 200 idle modules in one reading
+
+
+def test_an_operator_that_does_not_exist_in_a_precision_is_left_out(small, monkeypatch):
+    def missing(x):
+        if x.is_meta:
+            return x.relu()
+        raise NotImplementedError
+
+    drawn = [Primitive(missing, ((1, 8),)), *small[:5]]
+    monkeypatch.setattr(module, "primitives", lambda: iter(drawn))
+    assert len(_calibrated().samples) == 5
 
 
 def test_ceilings_by_hand():

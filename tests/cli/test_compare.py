@@ -78,6 +78,17 @@ def test_the_table_fits_and_names_the_sources(printed, twin):
     assert all(network["accuracy_source"] in told for network in twin["networks"])
 
 
+def test_the_receptive_field_is_the_last_stage_s():
+    fields = [network.receptive_field for network in compare(["vgg16", "swin_t"]).networks]
+    # Worked by hand for VGG-16: 2, 2, 3, 3, 3 convolutions of 3×3, each stage ending in a 2×2 pool
+    size, stride = 1, 1
+    for convolutions in (2, 2, 3, 3, 3):
+        size += (2 * convolutions + 1) * stride
+        stride *= 2
+    assert fields[0].size == (size, size)
+    assert fields[1] is None
+
+
 def test_a_name_that_is_given_twice_counts_once():
     networks = compare(["squeezenet1_1", "lenet5", "squeezenet1_1"]).networks
     assert [network.name for network in networks] == ["squeezenet1_1", "lenet5"]

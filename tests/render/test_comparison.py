@@ -144,8 +144,10 @@ def test_the_page_loads_nothing(html):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_the_page_draws_in_a_browser_without_an_error(html, tmp_path):
-    (tmp_path / "page.html").write_text(html, encoding="utf-8")
+def test_the_page_draws_in_a_browser_without_an_error_and_filters(html, tmp_path):
+    click = '<script>document.querySelector("input[value=vgg]").click()</script></body>'
+    page = html.replace("</body>", click) if html.count("</body>") == 1 else ""
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
     flags += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom"]
     result = subprocess.run(
@@ -156,7 +158,8 @@ def test_the_page_draws_in_a_browser_without_an_error(html, tmp_path):
     )
     assert "CONSOLE" not in result.stderr
     assert result.stdout.count('<svg class="main-svg"') >= 1 + 3 * 3
-    assert f"{len(PUBLISHED)} of {len(PUBLISHED)} networks shown" in result.stdout
+    shown = [e for e in PUBLISHED if e.family.name == "vgg"]
+    assert f"{len(shown)} of {len(PUBLISHED)} networks shown" in result.stdout
 
 
 def test_areas_of_the_drawing_are_parameters(comparison):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from convatlas.analysis.latency import Latency
 from convatlas.analysis.memory import MemoryReport
+from convatlas.analysis.receptive_field import ReceptiveField
 from convatlas.analysis.report import SUMMED, CostReport, GroupCost, LayerCost
 from convatlas.models.catalogue import Entry
 
@@ -40,6 +41,12 @@ class Compared:
     def name(self) -> str:
         """Its name in the catalogue."""
         return self.entry.name
+
+    @property
+    def receptive_field(self) -> ReceptiveField | None:
+        """What the output of the last stage sees; None after a global operation."""
+        fields = [e.receptive_field for e in self.cost.layers if e.name.startswith("stages")]
+        return fields[-1] if fields else None
 
     @property
     def layers(self) -> tuple[GroupCost, ...]:

@@ -23,7 +23,7 @@ from convatlas.analysis.work import Work, kind_of
 
 __all__ = ["Price", "Prices"]
 
-_FEWEST_SAMPLES = 6
+_FEWEST_SAMPLES, _FEWEST_FOR_TREES = 4, 24
 _TREES = 60
 _LEAF = 2
 # What prices an operator that the calibration does not know: moving its elements.
@@ -103,7 +103,7 @@ class _Model:
         self._trees: Any = None
         left = np.log(times / self._roofline(terms))
         self.spread = float(np.sqrt(np.mean(left**2)))
-        if len(samples) >= 4 * _FEWEST_SAMPLES and self.spread > 1e-6:
+        if len(samples) >= _FEWEST_FOR_TREES and self.spread > 1e-6:
             self._trees = ExtraTreesRegressor(
                 _TREES,
                 min_samples_leaf=_LEAF,

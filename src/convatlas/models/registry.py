@@ -119,8 +119,8 @@ def create_model(
         features: Levels of a feature pyramid to return instead of logits, such as
             ``(2, 3, 4)`` for strides 8, 16 and 32; see ``Pyramid``.
         attention: Makes from its channels the attention of every block, such as
-            ``SqueezeExcite`` or ``partial(SqueezeExcite, reduced=8)``; see ``attend``. It is
-            there before the ``weights`` are, which must hold it too.
+            ``SqueezeExcite`` or ``partial(SqueezeExcite, reduced=8)``; see ``attend``. Published
+            weights know nothing of it, and it stays as initialised; a file must hold it too.
         **options: ``num_classes``, ``in_channels``, ``stem``, ``dropout``, and the family's own.
 
     Raises:
@@ -142,13 +142,20 @@ def create_model(
     # Before strides become dilation, which would make several levels one.
     stages = None if features is None else stages_of(features, model.feature_info)
     model = limit_output_stride(model, output_stride)
+    is_file = weights is not None and Path(weights).is_file()
+    if weights is not None and not is_file:
+        model = _loaded(model, name, weights)
     if attention is not None:
         model = attend(model, attention)
-    if weights is not None:
-        from convatlas.models.pretrained.weights import load_weights
-
-        model = load_weights(model, name, weights)
+    if weights is not None and is_file:
+        model = _loaded(model, name, weights)
     return model if stages is None else Pyramid(model, stages)
+
+
+def _loaded(model: ConvNet, name: str, weights: str | Path) -> ConvNet:
+    from convatlas.models.pretrained.weights import load_weights
+
+    return load_weights(model, name, weights)
 
 
 def _refuse_unknown(name: str, build: Callable[..., ConvNet], options: Mapping[str, Any]) -> None:

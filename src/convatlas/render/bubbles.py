@@ -25,7 +25,7 @@ __all__ = ["bubbles_png", "bubbles_svg"]
 _TITLE = "Accuracy and cost of convolutional networks"
 _PAINTS = {
     "grid": Paint("rule"),
-    "other": Paint("series-3", 0.16, 0.8),
+    "other": Paint("muted", 0.2, 0.7),
     "front": Paint("series-2", 1.0, 1.8),
     "chosen": Paint("series-1", 0.6, 1.5),
 }

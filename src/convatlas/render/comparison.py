@@ -65,6 +65,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
         "All for one image; 1 MAC = one multiply and one add, FLOPs count every operation. "
         "1 MB = 10⁶ bytes. Backward: MACs that a training step adds."
     )
+    notes.append("Receptive field: that of the last stage; – when it sees the whole image at once.")
     notes.append("Peak memory is predicted, for inference in single precision, weights included.")
     if any(n.cost.is_lower_bound for n in comparison.networks):
         notes.append("≥: some operators have no formula, so the figure is at least that.")
@@ -168,7 +169,7 @@ def _stage_cells(group: GroupCost | None) -> list[str]:
 def _totals(network: Compared) -> dict[str, str]:
     """Return the figures of a whole network in the order of the rows."""
     cost, bound = network.cost, "≥ " if network.cost.is_lower_bound else ""
-    field, top1 = cost.receptive_field, network.entry.top1
+    field, top1 = network.receptive_field, network.entry.top1
     totals = {
         "input": pixels(network.input_size),
         "params": count(cost.params),
@@ -198,7 +199,7 @@ def _values(network: Compared) -> dict[str, Any]:
     (facts,) = entry_rows([network.entry])
     published = ("name", "family", "year", "dataset", "top1_percent", "accuracy_source")
     sums = ("params", "macs", "flops", "backward_macs", "activation_bytes")
-    field = network.cost.receptive_field
+    field = network.receptive_field
     return {
         **{key: facts[key] for key in published},
         "input_size_px": network.input_size,

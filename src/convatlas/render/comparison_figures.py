@@ -25,6 +25,7 @@ __all__ = ["accuracy_bubbles", "accuracy_latency", "entry_text", "layer_bars", "
 _LARGEST = 46  # diameter in pixels of the network with most parameters
 _EDGE = "#8a8f96"  # stands out from light and dark pages alike
 _FEW_LAYERS = 20
+_PLACES = ("top left", "bottom right", "top right", "bottom left")
 _TITLES = {"params": "Parameters", "macs": "MACs", "activation_bytes": "Activations"}
 
 
@@ -47,13 +48,10 @@ def accuracy_bubbles(comparison: Comparison) -> Figure:
     traces.append(_front(comparison.front))
     if compared:
         named = _bubbles(compared, "compared", "series-1", scale | {"opacity": 0.85})
-        middle = sum(log10(entry.macs) for entry in comparison.published) / len(
-            comparison.published
-        )
         named |= {
             "mode": "markers+text",
             "text": [f"<b>{plain(entry.name)}</b>" for entry in compared],
-            "textposition": _text_sides(compared, middle),
+            "textposition": _text_places(compared),
             "cliponaxis": False,
         }
         traces.append(named)
@@ -210,6 +208,7 @@ def _hover(entry: Entry) -> str:
     )
 
 
-def _text_sides(entries: Sequence[Entry], middle: float) -> list[str]:
-    """Return where each name stands: below its point, towards the middle of the chart."""
-    return [f"bottom {'right' if log10(e.macs) < middle else 'left'}" for e in entries]
+def _text_places(entries: Sequence[Entry]) -> list[str]:
+    """Return where each name stands; neighbours in accuracy do not share a side."""
+    ranked = sorted(entries, key=lambda entry: -(entry.top1 or 0.0))
+    return [_PLACES[ranked.index(entry) % len(_PLACES)] for entry in entries]

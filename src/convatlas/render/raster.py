@@ -65,7 +65,7 @@ class Raster:
         ring = [2 * _SCALE, 2 * _SCALE, mask.width - 2 * _SCALE, mask.height - 2 * _SCALE]
         edge = max(1, round(paint.width * _SCALE))
         ImageDraw.Draw(mask).ellipse(ring, round(255 * paint.opacity), 255, edge)
-        self._image.paste(LIGHT[paint.colour], tuple(box), mask)
+        self._image.paste(LIGHT[paint.colour], (box[0], box[1]), mask)
 
     def line(self, points: Sequence[tuple[float, float]], css: str) -> None:
         """Paint a line through ``points``."""

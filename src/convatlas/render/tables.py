@@ -75,7 +75,10 @@ def cost_table(report: CostReport, width: int | None = None) -> Table:
         Column("RF px", [*(_field(layer) for layer in layers), ""], 2, is_number=True),
     ]
     return fitted_table(
-        columns, width or terminal_width(), totals=True, notes=[*_cost_notes(report), "RF: receptive field."]
+        columns,
+        width or terminal_width(),
+        totals=True,
+        notes=[*_cost_notes(report), "RF: receptive field."],
     )
 
 

@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 def load_weights(model: ConvNet, name: str, weights: str | Path) -> ConvNet:
     """Fill ``model`` as ``fit_weights`` does, log its report in one line, and return the model.
 
-    The line is a warning where something other than a classifier stays as it was initialised.
+    The line is a warning where anything stays as it was initialised.
     """
     report = fit_weights(model, name, weights)
-    level = logging.INFO if report.is_whole else logging.WARNING
+    level = logging.WARNING if report.new else logging.INFO
     _log.log(level, "%s: %s", name, report.summary)
     return model
 
