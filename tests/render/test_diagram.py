@@ -102,12 +102,12 @@ def test_a_bottleneck_is_figure_5_of_its_paper():
         ("1×1 conv", (0,)),
         ("3×3 conv", (1,)),
         ("1×1 conv", (2,)),
-        ("+", (0, 3)),
+        ("+", (3, 0)),
     ]
     assert [n.channels for n in plain.nodes] == [256, 64, 64, 256, 256]
     assert [n.detail for n in plain.nodes[1:4]] == [("BN", "ReLU"), ("BN", "ReLU"), ("BN",)]
     assert plain.nodes[-1].detail == ("ReLU",)
-    shortcut = projected.nodes[projected.nodes[-1].inputs[0]]
+    shortcut = projected.nodes[projected.nodes[-1].inputs[1]]
     assert (shortcut.label, shortcut.inputs, shortcut.channels) == ("1×1 conv", (0,), 256)
 
 
