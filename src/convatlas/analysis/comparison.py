@@ -44,7 +44,7 @@ class Compared:
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
-        """What the output of the last stage sees; None after a global operation."""
+        """What the output of the last stage sees; None where that is not known."""
         fields = [e.receptive_field for e in self.cost.layers if e.name.startswith("stages")]
         return fields[-1] if fields else None
 

@@ -65,7 +65,10 @@ def comparison_notes(comparison: Comparison) -> list[str]:
         "All for one image; 1 MAC = one multiply and one add, FLOPs count every operation. "
         "1 MB = 10⁶ bytes. Backward: MACs that a training step adds."
     )
-    notes.append("Receptive field: that of the last stage; – when it sees the whole image at once.")
+    notes.append(
+        "Receptive field: that of the last stage, gates aside; – where an operation before it is "
+        "global or has no rule."
+    )
     notes.append("Peak memory is predicted, for inference in single precision, weights included.")
     if any(n.cost.is_lower_bound for n in comparison.networks):
         notes.append("≥: some operators have no formula, so the figure is at least that.")
