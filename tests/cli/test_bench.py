@@ -92,8 +92,12 @@ def test_calibrating(capsys, monkeypatch):
     drawn = [p for p in islice(primitives(), 300) if max(map(_elements, p.shapes)) < 20_000]
     monkeypatch.setattr(module, "primitives", lambda: iter(drawn))
     monkeypatch.setattr(module, "MOST_ELEMENTS", 1 << 20)
-    assert convatlas("calibrate", "--minutes", "0.001") == 0
-    assert "samples: " in capsys.readouterr().out
+    for load, is_warned in ((0.0, False), (64.0 * 1024, True)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert convatlas("calibrate", "--minutes", "0.001") == 0
+        output = capsys.readouterr()
+        assert "samples: " in output.out
+        assert ("when the machine is idle" in output.err) is is_warned
     assert load_calibration().samples
 
 

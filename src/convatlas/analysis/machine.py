@@ -5,6 +5,7 @@ Knows nothing about networks.
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ __all__ = [
     "Ceilings",
     "Clock",
     "Machine",
+    "load_per_core",
     "measure_ceilings",
     "this_machine",
     "threads_set",
@@ -68,6 +70,11 @@ class Ceilings:
 
     convolution_gflops: float
     bandwidth_gbs: float
+
+
+def load_per_core() -> float:
+    """Return how many programs wanted each core over the last minute; 0 where nobody counts."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
 
 
 def timed_dtype(precision: str) -> torch.dtype:

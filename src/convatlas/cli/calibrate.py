@@ -8,6 +8,8 @@ import typer
 
 __all__ = ["calibrate"]
 
+_BUSY = 0.5  # programs per core
+
 
 def calibrate(
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
@@ -19,11 +21,13 @@ def calibrate(
     """Time primitive operators on this machine, so that latency can be predicted."""
     from convatlas.analysis.calibration import calibrate as run
     from convatlas.analysis.calibration import save_calibration
-    from convatlas.analysis.machine import threads_set
+    from convatlas.analysis.machine import load_per_core, threads_set
     from convatlas.cli.terminal import Terminal
     from convatlas.render.latency import ceilings_text
 
-    show = Terminal().progress("calibrating, seconds")
+    terminal = Terminal()
+    load = load_per_core()  # before this one adds to it
+    show = terminal.progress("calibrating, seconds")
     with threads_set(threads):
         calibration = run(
             precision,
@@ -33,3 +37,8 @@ def calibrate(
         path = save_calibration(calibration)
     typer.echo(f"{len(calibration.samples):,} samples: {path}")
     typer.echo(ceilings_text(calibration.ceilings))
+    if load > _BUSY:
+        terminal.say(
+            f"warning: {load:.1f} programs per core were busy just before, which makes "
+            "times too long: calibrate again when the machine is idle"
+        )
