@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convatlas.analysis.comparison import Comparison
     from convatlas.analysis.cost import analyze
+    from convatlas.analysis.forecast import predict_latency
     from convatlas.analysis.lint.check import lint
     from convatlas.analysis.lint.rule import LintReport
     from convatlas.analysis.memory import (
@@ -43,6 +44,7 @@ __all__ = [
     "lint",
     "list_models",
     "max_batch",
+    "predict_latency",
     "predict_memory",
 ]
 
@@ -64,6 +66,7 @@ _HOMES = {
     "lint": "convatlas.analysis.lint.check",
     "list_models": "convatlas.models.catalogue",
     "max_batch": "convatlas.analysis.memory",
+    "predict_latency": "convatlas.analysis.forecast",
     "predict_memory": "convatlas.analysis.memory",
 }
 

@@ -42,6 +42,8 @@ __all__ = [
     "nearest",
 ]
 
+_FEW = 14  # choices that still fit into one line
+
 
 class ConvAtlasError(Exception):
     """Base of every error that convatlas raises on purpose."""
@@ -52,12 +54,16 @@ class ConvAtlasError(Exception):
 
 
 class UnknownNameError(ConvAtlasError, LookupError):
-    """A name that nobody registered; the message lists the nearest ones."""
+    """A name that nobody registered; the message lists the nearest ones, or a few to choose of."""
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """Build the error for an unknown ``kind`` (``"model"``) called ``name``."""
-        return cls(f"unknown {kind} {name!r}{nearest(name, known)}")
+        choices = list(known)
+        hint = nearest(name, choices)
+        if not hint and len(choices) <= _FEW:
+            hint = f": take {', '.join(choices)}"
+        return cls(f"unknown {kind} {name!r}{hint}")
 
 
 class UnknownOptionError(ConvAtlasError, TypeError):

@@ -6,16 +6,15 @@ the receptive field of each operation, and sum up. Works on any module; knows no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
 
 from convatlas.analysis.formulas import FORMULAS
 from convatlas.analysis.inputs import make_inputs, without_memory
-from convatlas.analysis.isolation import lend, modules_of, uncollected
+from convatlas.analysis.isolation import lend, modules_of, readable, uncollected
 from convatlas.analysis.ledger import Ledger, uncounted_in
 from convatlas.analysis.operation import tensors_in
 from convatlas.analysis.report import SUMMED, CostReport
@@ -91,9 +90,8 @@ def traced(
     inputs: Sequence[Tensor] | None = None,
 ) -> Run:
     """Record one forward of ``model``; arguments and errors are those of :func:`analyze`."""
-    model = _eager(model)
+    model = readable(model)
     modules = modules_of(model)
-    _refuse_unreadable(modules)
     parameters = [p for _, m in modules for p in m._parameters.values() if p is not None]
     if inputs is None:
         images = make_inputs(
@@ -105,33 +103,6 @@ def traced(
     trace = Trace(FORMULAS, [*parameters, *buffers])
     outputs = _run(model, modules, trace, images)
     return Run(trace, {id(p): p for p in parameters}, images, outputs)
-
-
-def _eager(model: nn.Module) -> nn.Module:
-    """Return the module inside of ``torch.compile`` and of data parallel wrappers."""
-    if not isinstance(model, nn.Module):
-        raise OptionError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    while True:
-        if "_orig_mod" in model._modules:
-            model = model.get_submodule("_orig_mod")
-        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        else:
-            return model
-
-
-def _refuse_unreadable(modules: Iterable[tuple[str, nn.Module]]) -> None:
-    """Refuse modules that no trace can look into."""
-    for path, module in modules:
-        name = path or "the model"
-        if isinstance(module, torch.jit.ScriptModule):
-            raise OptionError(
-                f"{name} is TorchScript, which hides its operators: pass the module it came from"
-            )
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
-            raise OptionError(
-                f"{name} ({type(module).__name__}) has no weights yet: run the model once first"
-            )
 
 
 def _run(

@@ -17,8 +17,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
-__all__ = ["lend", "modules_of", "uncollected"]
+from convatlas.errors import OptionError
+
+__all__ = ["lend", "modules_of", "readable", "uncollected"]
 
 Forward = Callable[..., Any]
 Frame = Callable[[str, nn.Module, Forward], Forward]
@@ -38,6 +41,34 @@ def modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
             if child is not None:
                 pending.append((start + name, child))
     return [(path, module) for module, path in found.items()]
+
+
+def readable(model: nn.Module) -> nn.Module:
+    """Return the module inside of ``torch.compile`` and of data parallel wrappers.
+
+    Raises:
+        OptionError: No module, or one that nothing can look into.
+    """
+    if not isinstance(model, nn.Module):
+        raise OptionError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    while True:
+        if "_orig_mod" in model._modules:
+            model = model.get_submodule("_orig_mod")
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            break
+    for path, module in modules_of(model):
+        name = path or "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise OptionError(
+                f"{name} is TorchScript, which hides its operators: pass the module it came from"
+            )
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            raise OptionError(
+                f"{name} ({type(module).__name__}) has no weights yet: run the model once first"
+            )
+    return model
 
 
 @contextmanager

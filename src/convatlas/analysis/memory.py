@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.analysis.inputs import make_inputs, without_memory
-from convatlas.analysis.isolation import modules_of
+from convatlas.analysis.isolation import modules_of, readable
 from convatlas.analysis.rehearsal import Rehearsal
 from convatlas.errors import OptionError, UnknownNameError
 
 __all__ = [
+    "MOST_SAMPLES",
     "OPTIMIZERS",
     "PRECISIONS",
     "MemoryReport",
@@ -36,7 +37,8 @@ PRECISIONS = {
     "float16": torch.float16,
 }
 
-_MOST_SAMPLES = 1 << 20
+MOST_SAMPLES = 1 << 20
+"""The largest batch that ``max_batch`` tries."""
 
 DEVICES = ("cpu", "cuda")
 
@@ -138,7 +140,7 @@ def predict_memory(
     Args:
         model: Any module.
         input_size: As for ``analyze``.
-        batch: Samples.
+        batch: Samples; with ``inputs``, which have their own, it is only said again.
         training: How it is trained; None for inference in eval mode.
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``; half precision is that of
             autocast, with weights in single precision.
@@ -147,15 +149,21 @@ def predict_memory(
         inputs: The arguments of forward, when one image is not what it takes.
 
     Raises:
-        InputSizeError: An input that is too small, or has the wrong number of channels.
-        OptionError: An unknown precision, or a forward that needs values.
+        UnknownNameError: An unknown precision or device.
+        OptionError: A model, an input or a batch that cannot be rehearsed: an input that is
+            too small, a forward that branches on values.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError.of("precision", precision, PRECISIONS)
     if device not in DEVICES:
         raise UnknownNameError.of("device", device, DEVICES)
+    if not isinstance(training, TrainingMemory | None):
+        raise OptionError(
+            f"training must be a TrainingMemory, such as TrainingMemory('adamw'), got {training!r}"
+        )
     if batch < 1:
         raise OptionError(f"batch must be 1 or more, got {batch}")
+    model = readable(model)
     if inputs is None:
         modules, parameters = [m for _, m in modules_of(model)], list(model.parameters())
         images = make_inputs(modules, parameters, input_size, None, batch)
@@ -179,7 +187,7 @@ def max_batch(
     """Find the largest batch whose predicted peak is at most ``memory_bytes``.
 
     Memory grows almost linearly with the batch, so a straight line through the last two
-    predictions says where to look next.
+    predictions says where to look next. Batches above ``MOST_SAMPLES`` are not tried.
 
     Args:
         model: Any module that takes one image.
@@ -195,7 +203,7 @@ def max_batch(
         The prediction for that batch.
 
     Raises:
-        OptionError: Not even one sample fits.
+        OptionError: Not even one sample fits, or not the two that BatchNorm trains on at least.
     """
     predict = partial(
         predict_memory,
@@ -206,11 +214,11 @@ def max_batch(
         channels_last=channels_last,
         device=device,
     )
-    fits, too_many = predict(batch=1), _MOST_SAMPLES + 1
+    fits, too_many = _smallest(predict, training), MOST_SAMPLES + 1
     if fits.peak_bytes > memory_bytes:
         raise OptionError(
-            f"expected a limit of at least {fits.peak_bytes} bytes, which a batch of 1 needs, "
-            f"got {memory_bytes}: allow more, or take a smaller input or network"
+            f"expected a limit of at least {fits.peak_bytes:,} bytes, which a batch of {fits.batch} needs, "
+            f"got {memory_bytes:,}: allow more, or take a smaller input or network"
         )
     slope = float(fits.input_bytes)  # less than the truth, so that the first step overshoots
     while too_many - fits.batch > 1:
@@ -226,6 +234,18 @@ def max_batch(
     return fits
 
 
+def _smallest(
+    predict: Callable[..., MemoryReport], training: TrainingMemory | None
+) -> MemoryReport:
+    """Predict the smallest batch that runs: BatchNorm cannot train on a single value."""
+    try:
+        return predict(batch=1)
+    except OptionError:
+        if training is None:
+            raise
+        return predict(batch=2)
+
+
 def _rehearsed(
     rehearsal: Rehearsal, training: TrainingMemory | None, precision: str, batch: int
 ) -> MemoryReport:
@@ -237,7 +257,7 @@ def _rehearsed(
         rehearsal.step(PRECISIONS[precision], training.loss, checkpointing=training.checkpointing)
         sizes = [p.numel() * p.element_size() for p in parameters if p.grad is not None]
         at_once = max if rehearsal.device == "cpu" else sum
-        moment = allocations.held + temporary * at_once(sizes)
+        moment = allocations.held + temporary * at_once([0, *sizes])
         allocations.moments.append(("", "update", moment, allocations.gradients))
     else:
         rehearsal.forward(PRECISIONS[precision])

@@ -13,7 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
 from convatlas.analysis.allocations import Allocations
 from convatlas.analysis.isolation import lend, modules_of
@@ -93,16 +97,26 @@ class Rehearsal:
                     yield
         except ConvAtlasError:
             raise
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise OptionError(
+                f"{type(self.model).__name__} cannot be rehearsed: {self._where} needs the values "
+                "of a tensor, and a rehearsal knows only its shape: measure a real step"
+            ) from error
         except Exception as error:
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             shapes = ", ".join("×".join(map(str, image.shape)) for image in self.images)
             raise OptionError(
                 f"{type(self.model).__name__} cannot be rehearsed on a {shapes} input: "
-                f"{self._paths[-1] or 'forward'} failed with {type(error).__name__}: "
-                f"{line.rstrip('.')}; change input_size or batch"
+                f"{self._where} failed with {type(error).__name__}: "
+                f"{line.rstrip('.')}; change input_size or batch, or pass the inputs of forward"
             ) from error
         finally:
             del self._paths[1:]
+
+    @property
+    def _where(self) -> str:
+        """The module that runs, in words."""
+        return self._paths[-1] or "forward"
 
     def _furnish(self, module: nn.Module) -> None:
         """Put the tensors without memory in the place of the module's own, while it is lent."""

@@ -31,8 +31,8 @@ def fit(
         bool, typer.Option("--train", help="A training step instead of inference.")
     ] = False,
     optimizer: Annotated[
-        str, typer.Option(help="With --train: sgd, momentum, adam or adamw.")
-    ] = "momentum",
+        str | None, typer.Option(help="With --train: sgd, momentum (if left out), adam or adamw.")
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="float32, or autocast to bfloat16 or float16.")
     ] = "float32",
@@ -63,6 +63,10 @@ def fit(
 
     if (memory is None) == (batch is None):
         raise OptionError("expected either --memory or --batch, got both or neither: give one")
+    if not train and (optimizer or freeze or checkpointing or ema):
+        raise OptionError(
+            "--optimizer, --freeze, --checkpointing and --ema are about training: add --train"
+        )
     limit = parse_bytes(memory, "--memory") if memory else None
     model, size = network_to_look_at(name, input_size=input_size, classes=classes)
     if freeze:
@@ -70,12 +74,14 @@ def fit(
         model.stages.requires_grad_(False)
     from convatlas.analysis.memory import TrainingMemory, max_batch, predict_memory
 
-    training = TrainingMemory(optimizer, ema=ema, checkpointing=checkpointing) if train else None
+    training = None
+    if train:
+        training = TrainingMemory(optimizer or "momentum", ema=ema, checkpointing=checkpointing)
     options: dict[str, Any] = {"training": training, "precision": precision}
     options |= {"channels_last": channels_last, "device": device}
-    if limit is None:
-        report = predict_memory(model, size, batch=batch or 1, **options)
-    else:
+    if batch is not None:
+        report = predict_memory(model, size, batch=batch, **options)
+    elif limit is not None:
         report = max_batch(model, limit, size, tried=_say, **options)
     if json:
         from convatlas.render.data import to_json

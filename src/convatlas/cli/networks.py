@@ -55,4 +55,4 @@ def network_to_look_at(
     given = {key: value for key, value in options.items() if value is not None}
     with torch.device("meta"):
         model = create_model(name, output_stride=output_stride, **given)
-    return model, input_size or entry.input_size
+    return model, entry.input_size if input_size is None else input_size

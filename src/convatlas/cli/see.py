@@ -32,7 +32,7 @@ def see(
     from convatlas.files import require_writable, write_file
 
     place = parse_place(position, "--position")
-    target = output or Path(f"{photo.stem}-{layer}.png")
+    target = output or Path(f"{photo.stem}-{layer.replace('/', '-')}.png")
     require_writable(target)
     from convatlas.pipeline.seeing import see as look
     from convatlas.render.data import to_json
