@@ -127,6 +127,23 @@ def test_on_a_gpu_storages_are_rounded_and_no_image_is_copied_into_blocks():
     assert there < predict_memory(conv, 64).activation_bytes
 
 
+def test_on_a_gpu_gradients_and_state_are_rounded_too():
+    """A weight of 36 bytes and a bias of 4: one granule each, and each as often as in the step."""
+    model = nn.Conv2d(1, 1, 3)
+    report = predict_memory(model, 8, training=TrainingMemory("adamw"), device="cuda")
+    assert report.parameter_bytes == report.gradient_bytes == 2 * 512
+    assert report.optimizer_bytes == 2 * report.gradient_bytes
+
+
+@pytest.mark.parametrize("training", [None, TrainingMemory()])
+def test_the_callers_gradient_mode_does_not_matter(training):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    expected = predict_memory(model, 16, training=training)
+    for mode in (torch.inference_mode, torch.no_grad):
+        with mode():
+            assert predict_memory(model, 16, training=training) == expected
+
+
 def test_the_layer_at_the_peak_is_named():
     inference = predict_memory(create_model("vgg11"), 224)
     assert inference.peak.layer.startswith("stages.0")
@@ -154,11 +171,31 @@ def test_the_model_is_left_as_found(training):
     assert all("forward" not in module.__dict__ for module in model.modules())
 
 
+def test_a_tensor_that_no_module_registers_keeps_its_gradient():
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights = [torch.ones(3, 3, 3, 3, requires_grad=True)]
+            self.scales = [torch.ones(3, 1, 1, requires_grad=True)]
+            self.scales[0].grad = torch.ones(3, 1, 1)
+
+        def forward(self, x):
+            return nn.functional.conv2d(x, self.weights[0]) * self.scales[0]
+
+    model = Hidden()
+    gradient = model.scales[0].grad
+    predict_memory(model, (3, 8, 8), training=TrainingMemory())
+    assert model.weights[0].grad is None
+    assert model.scales[0].grad is gradient
+
+
 def test_recurrent_layers_and_other_inputs():
     report = predict_memory(
         nn.LSTM(10, 20, 2), inputs=[torch.empty(5, 3, 10)], training=TrainingMemory()
     )
-    assert report.parameter_bytes == 4 * sum(p.numel() for p in nn.LSTM(10, 20, 2).parameters())
+    params = 4 * 20 * (10 + 20 + 2) + 4 * 20 * (20 + 20 + 2)  # four gates, two biases each
+    assert report.parameter_bytes == 4 * params
+    assert report.gradient_bytes == report.optimizer_bytes == 4 * params
 
 
 @pytest.mark.parametrize("training", [None, TrainingMemory("adamw")])
@@ -173,7 +210,9 @@ def test_the_largest_batch_fits_and_the_next_does_not(training):
 
 def test_too_little_memory_says_how_much_is_needed():
     model = create_model("resnet18")
-    with pytest.raises(OptionError, match=r"at least \d+ bytes, which a batch of 1 needs, got 100"):
+    with pytest.raises(
+        OptionError, match=r"at least [\d,]+ bytes, which a batch of 1 needs, got 100"
+    ):
         max_batch(model, 100, 64)
 
 
@@ -183,7 +222,8 @@ def test_too_little_memory_says_how_much_is_needed():
         ({"precision": "float8"}, "float8"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"batch": 0}, "batch must be 1 or more, got 0"),
-        ({"input_size": 16, "batch": 1}, "."),
+        ({"input_size": 16}, "needs at least 63×63 pixels, got 16×16"),
+        ({"training": "adamw"}, r"such as TrainingMemory\('adamw'\), got 'adamw'"),
     ],
 )
 def test_wrong_options_are_one_line(options, message):
@@ -195,6 +235,67 @@ def test_wrong_options_are_one_line(options, message):
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(ConvAtlasError, match=r"adamw"):
         TrainingMemory("adamv")
+    with pytest.raises(ConvAtlasError, match="take sgd, momentum, adam, adamw"):
+        TrainingMemory("banana")
+
+
+class _Map(nn.Module):
+    """One convolution, then what a function makes of its map."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.conv, self.then = nn.Conv2d(3, 4, 3), then
+
+    def forward(self, x):
+        return self.then(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    "then",
+    [lambda y: y if y.mean() > 0 else 2 * y, lambda y: y[y > 0], lambda y: y * y.max().item()],
+)
+def test_a_forward_that_needs_values_is_refused(then):
+    with pytest.raises(OptionError, match="forward needs the values of a tensor") as caught:
+        predict_memory(_Map(then), 16)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("training", [None, TrainingMemory("adamw", checkpointing=True)])
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.jit
+def test_wrapped_modules_cost_what_they_wrap(wrap, training):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    plain = predict_memory(model, 16, training=training)
+    assert predict_memory(wrap(model), 16, training=training) == plain
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("resnet50", "must be a torch.nn.Module, got str"), (nn.LazyConv2d(4, 3), "no weights yet")],
+)
+def test_what_is_no_readable_module_is_refused(model, message):
+    with pytest.raises(OptionError, match=message):
+        predict_memory(model, 16)
+
+
+@pytest.mark.parametrize("model", [nn.ReLU(), nn.Conv2d(3, 4, 3).requires_grad_(False)])
+def test_a_step_that_trains_nothing_is_a_forward_that_keeps_its_output(model):
+    """No gradients, no state; the loss is a sum of means of the output."""
+    report = predict_memory(model, (3, 16, 16), training=TrainingMemory("adamw"))
+    forward = predict_memory(model, (3, 16, 16))
+    assert report.gradient_bytes == report.optimizer_bytes == 0
+    assert report.peak_bytes >= forward.peak_bytes
+
+
+def test_the_largest_batch_where_batch_norm_cannot_train_on_one_image():
+    """At 32 pixels the last maps of ResNet-18 are single pixels."""
+    model = create_model("resnet18", num_classes=10)
+    with pytest.raises(OptionError, match="more than 1 value per channel"):
+        predict_memory(model, 32, training=TrainingMemory())
+    pair = predict_memory(model, 32, batch=2, training=TrainingMemory())
+    assert max_batch(model, pair.peak_bytes, 32, training=TrainingMemory()) == pair
+    with pytest.raises(OptionError, match="which a batch of 2 needs"):
+        max_batch(model, pair.peak_bytes - 1, 32, training=TrainingMemory())
 
 
 @pytest.mark.parametrize(

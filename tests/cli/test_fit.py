@@ -54,8 +54,16 @@ def test_the_largest_batch_as_a_table(capsys):
     convatlas("fit", "cifar_resnet20", "--memory", "50MB", "--train", "--freeze", "--timeline")
     output = capsys.readouterr()
     assert "The largest batch within 50.0 MB" in " ".join(output.out.split())
+    assert output.out.startswith("Training step: ")
     assert "stages.2.2.conv2.conv" in output.out
     assert "batch 2:" in output.err
+
+
+def test_the_end_of_the_search_is_said(capsys):
+    convatlas("fit", "lenet5", "--memory", "1000TB")
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("Inference: 1,048,576 images, float32")
+    assert "1,048,576, the largest that was tried;" in text
 
 
 def test_half_precision_needs_less(capsys):
@@ -76,6 +84,11 @@ def test_half_precision_needs_less(capsys):
         (["resnet18", "--batch", "1", "--precision", "int3"], "int3"),
         (["resnet18", "--batch", "1", "--train", "--optimizer", "adamv"], "adamw"),
         (["resnet81", "--batch", "1"], "resnet18"),
+        (["resnet18", "--batch", "0"], "batch must be 1 or more, got 0"),
+        (["resnet18", "--batch", "1", "--input", "0"], "must be positive, got (3, 0, 0)"),
+        (["resnet18", "--memory", ""], "8GB or 512MiB"),
+        (["resnet18", "--batch", "1", "--freeze"], "add --train"),
+        (["resnet18", "--batch", "1", "--optimizer", "adamw"], "add --train"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, message, capsys):

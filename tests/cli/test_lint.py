@@ -68,6 +68,8 @@ def test_json_has_the_numbers_and_the_sentence():
         (["resnet5"], "unknown model 'resnet5'; did you mean resnet50"),
         (["lenet5", "--ignore", "fc-param"], "unknown rule 'fc-param'; did you mean fc-params"),
         (["lenet5", "--balance", "0"], "expected a machine balance above 0 FLOPs per byte"),
+        (["lenet5", "--input", "0"], "must be positive, got (1, 0, 0)"),
+        (["lenet5", "--ignore", "banana"], "unknown rule 'banana': take tight-bottleneck, "),
         (["alexnet", "--input", "32"], "at least 63×63 pixels, got 32×32"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

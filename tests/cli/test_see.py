@@ -76,6 +76,12 @@ def test_wrong_arguments_are_one_line(cat, tmp_path, arguments, message, capsys)
     assert not picture.exists()
 
 
+def test_a_layer_with_a_slash_makes_no_folder(cat, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert convatlas("see", "efficientnet_lite0", cat, "--layer", "stages/2") == 2
+    assert list(tmp_path.iterdir()) == [cat]
+
+
 def test_a_truncated_photo_is_one_line(cat, tmp_path, capsys):
     cat.write_bytes(cat.read_bytes()[:2000])
     assert convatlas("see", "efficientnet_lite0", cat, "--layer", "stages.2") == 2

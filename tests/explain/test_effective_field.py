@@ -75,6 +75,33 @@ def test_wrong_arguments_are_one_line(layer, position, message):
         effective_field(create_model("cifar_resnet20"), torch.randn(1, 3, 32, 32), layer, position)
 
 
+class _Odd(nn.Module):
+    """A part that returns two maps, and one that never runs."""
+
+    class Pair(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x), x
+
+    def __init__(self):
+        super().__init__()
+        self.pair, self.idle = self.Pair(1, 1, 3), nn.Conv2d(1, 1, 3)
+
+    def forward(self, x):
+        return self.pair(x)[0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("pair", "got a tuple from pair: take a layer inside"),
+        ("idle", "idle, which the forward"),
+    ],
+)
+def test_a_layer_without_one_map_says_which_to_take(layer, message):
+    with pytest.raises(OptionError, match=message):
+        effective_field(_Odd(), torch.zeros(1, 1, 9, 9), layer)
+
+
 def test_a_dead_output_is_said():
     model = _chain(1)
     nn.init.zeros_(model[0].weight)

@@ -54,7 +54,7 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
             storage = tensor.untyped_storage()
             if storage in self._known:
                 continue
-            size = -(-storage.nbytes() // self._granule) * self._granule
+            size = self._handed_out(storage.nbytes())
             self._known.add(storage)
             self.held += size
             weakref.finalize(storage, self._release, size).atexit = False
@@ -62,7 +62,11 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
 
     def note_gradient(self, parameter: Tensor) -> None:
         """Count what is held already as the gradient of a parameter."""
-        self.gradients += parameter.numel() * parameter.element_size()
+        self.gradients += self._handed_out(parameter.numel() * parameter.element_size())
+
+    def _handed_out(self, size: int) -> int:
+        """Return the bytes that the allocator takes for ``size``."""
+        return -(-size // self._granule) * self._granule
 
     def _release(self, size: int) -> None:
         self.held -= size

@@ -150,8 +150,9 @@ def predict_memory(
 
     Raises:
         UnknownNameError: An unknown precision or device.
-        OptionError: A model, an input or a batch that cannot be rehearsed: an input that is
-            too small, a forward that branches on values.
+        InputSizeError: A network of the atlas with an input that is too small for it.
+        OptionError: A model, an input or a batch that cannot be rehearsed, such as a forward
+            that branches on values.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError.of("precision", precision, PRECISIONS)
@@ -169,8 +170,10 @@ def predict_memory(
         images = make_inputs(modules, parameters, input_size, None, batch)
     else:
         images = without_memory(inputs)
-    rehearsal = Rehearsal(model, images, channels_last=channels_last, device=device)
-    return _rehearsed(rehearsal, training, precision, batch)
+    # Inference mode hides the operators that allocate, and forbids a training step.
+    with torch.inference_mode(False):
+        rehearsal = Rehearsal(model, images, channels_last=channels_last, device=device)
+        return _rehearsed(rehearsal, training, precision, batch)
 
 
 def max_batch(
@@ -217,8 +220,9 @@ def max_batch(
     fits, too_many = _smallest(predict, training), MOST_SAMPLES + 1
     if fits.peak_bytes > memory_bytes:
         raise OptionError(
-            f"expected a limit of at least {fits.peak_bytes:,} bytes, which a batch of {fits.batch} needs, "
-            f"got {memory_bytes:,}: allow more, or take a smaller input or network"
+            f"expected a limit of at least {fits.peak_bytes:,} bytes, which a batch of "
+            f"{fits.batch} needs, got {memory_bytes:,}: allow more, or take a smaller input "
+            "or network"
         )
     slope = float(fits.input_bytes)  # less than the truth, so that the first step overshoots
     while too_many - fits.batch > 1:

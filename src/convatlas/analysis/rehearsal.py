@@ -7,7 +7,7 @@ about bytes; ``allocations.py`` counts them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -79,7 +79,8 @@ class Rehearsal:
             del output
             self._phase = "backward"
             if value.requires_grad:
-                value.backward()  # type: ignore[no-untyped-call]  # torch's is untyped
+                with _gradients_kept(_leaves_of(value), self.parameters.values()):
+                    value.backward()  # type: ignore[no-untyped-call]  # torch's is untyped
 
     def _called(self, precision: torch.dtype) -> Any:
         mixed = precision != torch.float32
@@ -166,6 +167,32 @@ class Rehearsal:
         if self._channels_last and twin.dim() == 4:
             return twin.to(memory_format=torch.channels_last)
         return twin
+
+
+def _leaves_of(value: Tensor) -> list[Tensor]:
+    """Return the tensors whose ``grad`` a backward from ``value`` fills."""
+    pending, seen, leaves = [value.grad_fn], set[Any](), []
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        pending += [following for following, _ in node.next_functions]
+    return leaves
+
+
+@contextmanager
+def _gradients_kept(leaves: Iterable[Tensor], ours: Iterable[Tensor]) -> Iterator[None]:
+    """Give leaves that are no twins their gradients back: tensors that no module registers."""
+    twins = set(map(id, ours))
+    strangers = [(leaf, leaf.grad) for leaf in leaves if id(leaf) not in twins]
+    try:
+        yield
+    finally:
+        for leaf, gradient in strangers:
+            leaf.grad = gradient
 
 
 def _mean_of(output: Any) -> Tensor:

@@ -67,7 +67,7 @@ def fit(
         raise OptionError(
             "--optimizer, --freeze, --checkpointing and --ema are about training: add --train"
         )
-    limit = parse_bytes(memory, "--memory") if memory else None
+    limit = None if memory is None else parse_bytes(memory, "--memory")
     model, size = network_to_look_at(name, input_size=input_size, classes=classes)
     if freeze:
         model.stem.requires_grad_(False)
@@ -79,9 +79,9 @@ def fit(
         training = TrainingMemory(optimizer or "momentum", ema=ema, checkpointing=checkpointing)
     options: dict[str, Any] = {"training": training, "precision": precision}
     options |= {"channels_last": channels_last, "device": device}
-    if batch is not None:
-        report = predict_memory(model, size, batch=batch, **options)
-    elif limit is not None:
+    if limit is None:
+        report = predict_memory(model, size, batch=1 if batch is None else batch, **options)
+    else:
         report = max_batch(model, limit, size, tried=_say, **options)
     if json:
         from convatlas.render.data import to_json

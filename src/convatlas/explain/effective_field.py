@@ -112,11 +112,17 @@ def _module(model: nn.Module, layer: str) -> nn.Module:
 def _checked(
     outputs: Sequence[object], layer: str, position: tuple[int, int] | None
 ) -> tuple[int, int]:
-    output = outputs[-1] if outputs else None
-    if not isinstance(output, Tensor) or output.dim() != 4:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if not outputs:
+        raise OptionError(f"expected a layer that runs, got {layer}, which the forward never calls")
+    output = outputs[-1]
+    if not isinstance(output, Tensor):
         raise OptionError(
-            f"expected a layer with a map (N, C, H, W), got {shape} from {layer}: "
+            f"expected a layer with a map (N, C, H, W), got a {type(output).__name__} from "
+            f"{layer}: take a layer inside of it, or the one after it"
+        )
+    if output.dim() != 4:
+        raise OptionError(
+            f"expected a layer with a map (N, C, H, W), got {tuple(output.shape)} from {layer}: "
             "take a layer before the pooling"
         )
     height, width = output.shape[-2:]

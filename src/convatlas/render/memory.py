@@ -50,7 +50,11 @@ def memory_table(
             is_number=True,
         ),
     ]
-    title = f"{plural(report.batch, 'image')}, {report.precision}"
+    is_training = any(moment.phase == "update" for moment in report.timeline)
+    title = (
+        f"{'Training step' if is_training else 'Inference'}: "
+        f"{plural(report.batch, 'image')}, {report.precision}"
+    )
     return fitted_table(
         columns,
         width or terminal_width(),
@@ -86,8 +90,11 @@ def _notes(report: MemoryReport, limit_bytes: int | None) -> list[str]:
     where = report.peak.layer or "the whole network"
     notes = [f"Peak in the {report.peak.phase} of {where}. 1 MB = 10⁶ bytes."]
     if limit_bytes is not None:
+        from convatlas.analysis.memory import MOST_SAMPLES
+
+        tried = ", the largest that was tried" if report.batch == MOST_SAMPLES else ""
         notes.append(
-            f"The largest batch within {bytes_text(limit_bytes)}: {whole(report.batch)}; "
+            f"The largest batch within {bytes_text(limit_bytes)}: {whole(report.batch)}{tried}; "
             f"{bytes_text(limit_bytes - report.peak_bytes)} are left."
         )
     return notes
