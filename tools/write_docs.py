@@ -67,9 +67,11 @@ def model_pages() -> str:
 
 
 def _family(family: Family, entries: Iterable[Entry]) -> str:
-    arxiv = f", arXiv {family.arxiv}" if family.arxiv else ""
+    link = f"[{family.arxiv}](https://arxiv.org/abs/{family.arxiv})"
+    arxiv = f", arXiv {link}" if family.arxiv else ""
     head = (
-        f"## {family.name}\n\n*{family.title}*, {family.authors}, {family.venue}{arxiv}.\n\n"
+        f"## {family.name}\n\n*{family.title}*, {family.authors}, {family.year}, "
+        f"{family.venue}{arxiv}.\n\n"
         f"{family.idea}\n\n"
         f"![The blocks of {_representative(family).name}](images/blocks/{family.name}.svg)\n\n"
         f"Differences from the paper: {family.differences}\n\n"

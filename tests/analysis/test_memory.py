@@ -317,3 +317,24 @@ def test_checkpointed_training_is_the_same_training(name, blocks):
     assert all(torch.equal(a.grad, b.grad) for a, b in pairs)
     buffers = zip(model.buffers(), twin.buffers(), strict=True)
     assert all(torch.equal(a, b) for a, b in buffers)
+
+
+def test_plain_tensors_of_a_module_are_not_written():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen = {"calls": torch.zeros(1)}
+            self.scale = torch.ones(3)
+
+        def forward(self, x):
+            self.seen["calls"].add_(1)
+            self.scale.mul_(2)
+            return x * self.scale
+
+    model = Counting()
+    seen, scale = model.seen["calls"], model.scale
+    predict_memory(model, inputs=[torch.empty(2, 3)])
+    assert model.seen["calls"] is seen
+    assert model.scale is scale
+    assert seen.item() == 0
+    assert scale.tolist() == [1, 1, 1]

@@ -126,8 +126,8 @@ class Rehearsal:
         for own in tensors:
             own.update({name: twins[id(t)] for name, t in own.items() if t is not None})
         for name, value in module.__dict__.items():
-            if isinstance(value, list) and any(id(item) in twins for item in value):
-                module.__dict__[name] = [twins.get(id(item), item) for item in value]
+            if not name.startswith("_") or name == "_flat_weights":
+                module.__dict__[name] = _replaced(value, twins)
 
     def _framed(
         self, path: str, module: nn.Module, forward: Callable[..., Any]
@@ -193,6 +193,17 @@ def _gradients_kept(leaves: Iterable[Tensor], ours: Iterable[Tensor]) -> Iterato
     finally:
         for leaf, gradient in strangers:
             leaf.grad = gradient
+
+
+def _replaced(value: Any, twins: dict[int, Tensor]) -> Any:
+    """Return an attribute with twins of the module's tensors, and copies of all others."""
+    if isinstance(value, Tensor):
+        return twins[id(value)] if id(value) in twins else value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(_replaced(item, twins) for item in value)
+    if type(value) is dict:
+        return {key: _replaced(item, twins) for key, item in value.items()}
+    return value
 
 
 def _mean_of(output: Any) -> Tensor:
