@@ -6,14 +6,15 @@ et al., "MnasNet", 2018, arXiv 1807.11626, figure 7, where it is called MBConv.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from convatlas.layers.conv import ConvNormAct
 from convatlas.layers.residual import DropPath
 
-__all__ = ["ConvBrick", "InvertedResidual"]
+__all__ = ["ConvBrick", "InvertedResidual", "StageRow", "inverted_stages"]
 
 ConvBrick = Callable[..., ConvNormAct]
 
@@ -58,3 +59,46 @@ class InvertedResidual(nn.Module):
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         y = self.project(self.attention(self.depthwise(self.expand(x))))
         return x + self.drop_path(y) if self.residual else y
+
+
+class StageRow(NamedTuple):
+    """One stage as the papers' tables print it: expansion t, channels c, blocks n, stride s, k."""
+
+    expansion: int
+    channels: int
+    depth: int
+    stride: int
+    kernel_size: int = 3
+
+
+def inverted_stages(
+    rows: Iterable[StageRow], in_channels: int, conv: ConvBrick, scaled: Callable[[int], int]
+) -> tuple[list[nn.Module], list[int]]:
+    """Return the stages of a table and their output channels; first blocks have the stride.
+
+    Args:
+        rows: The table.
+        in_channels: Channels of the stem's output.
+        conv: Convolution with norm and activation.
+        scaled: Channels of the table → channels to build.
+    """
+    stages: list[nn.Module] = []
+    widths: list[int] = []
+    for row in rows:
+        out_channels = scaled(row.channels)
+        inputs = (in_channels, *[out_channels] * (row.depth - 1))
+        blocks = [
+            InvertedResidual(
+                channels,
+                out_channels,
+                1 if i else row.stride,
+                width=row.expansion * channels,
+                kernel_size=row.kernel_size,
+                conv=conv,
+            )
+            for i, channels in enumerate(inputs)
+        ]
+        stages.append(nn.Sequential(*blocks))
+        widths.append(out_channels)
+        in_channels = out_channels
+    return stages, widths

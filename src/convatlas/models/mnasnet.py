@@ -16,7 +16,7 @@ from torch import nn
 from convatlas.layers.conv import ConvNormAct
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
-from convatlas.layers.inverted_residual import InvertedResidual
+from convatlas.layers.inverted_residual import StageRow, inverted_stages
 from convatlas.layers.rounding import mobilenet_width
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
@@ -29,13 +29,13 @@ _LAST = 1280
 
 # (expansion, channels, blocks, stride, kernel size): B1 of the authors' code
 _ROWS = (
-    (1, 16, 1, 1, 3),
-    (3, 24, 3, 2, 3),
-    (3, 40, 3, 2, 5),
-    (6, 80, 3, 2, 5),
-    (6, 96, 2, 1, 3),
-    (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
+    StageRow(1, 16, 1, 1, 3),
+    StageRow(3, 24, 3, 2, 3),
+    StageRow(3, 40, 3, 2, 5),
+    StageRow(6, 80, 3, 2, 5),
+    StageRow(6, 96, 2, 1, 3),
+    StageRow(6, 192, 4, 2, 5),
+    StageRow(6, 320, 1, 1, 3),
 )
 
 # name → width multiplier
@@ -48,42 +48,21 @@ VARIANTS = {
 }
 
 
-def _stages(multiplier: float, channels: int) -> tuple[list[nn.Module], list[int]]:
-    stages: list[nn.Module] = []
-    widths: list[int] = []
-    for expansion, base, depth, stride, kernel_size in _ROWS:
-        out_channels = mobilenet_width(base * multiplier)
-        blocks = []
-        for i in range(depth):
-            blocks.append(
-                InvertedResidual(
-                    channels,
-                    out_channels,
-                    1 if i else stride,
-                    width=expansion * channels,
-                    kernel_size=kernel_size,
-                    conv=_conv,
-                )
-            )
-            channels = out_channels
-        stages.append(nn.Sequential(*blocks))
-        widths.append(out_channels)
-    return stages, widths
-
-
 @register(VARIANTS)
 def mnasnet(multiplier: float, common: Common) -> ConvNet:
     """Build a MnasNet-B1 of a width multiplier; ``stem="small"`` gives its stem stride 1."""
     channels = mobilenet_width(32 * multiplier)
     stem_stride = 1 if common.small else 2
-    stages, widths = _stages(multiplier, channels)
+    stages, widths = inverted_stages(
+        _ROWS, channels, _conv, lambda base: mobilenet_width(base * multiplier)
+    )
     last, dropout = _conv(widths[-1], _LAST), common.dropout_or(0.2)
     model = ConvNet(
         _conv(common.in_channels, channels, 3, stem_stride),
         stages,
         pooled_classifier(_LAST, common.num_classes, dropout, conv=last),
         channels=widths,
-        strides=[stem_stride, *(row[3] for row in _ROWS[1:])],
+        strides=[stem_stride, *(row.stride for row in _ROWS[1:])],
         in_channels=common.in_channels,
     )
     he_normal(model)

@@ -16,7 +16,7 @@ from torch import nn
 from convatlas.layers.conv import ConvNormAct
 from convatlas.layers.head import pooled_classifier
 from convatlas.layers.init import he_normal
-from convatlas.layers.inverted_residual import InvertedResidual
+from convatlas.layers.inverted_residual import StageRow, inverted_stages
 from convatlas.layers.rounding import mobilenet_width
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
@@ -28,13 +28,13 @@ _conv = partial(ConvNormAct, act=nn.ReLU6)
 
 # (expansion t, channels c, blocks n, stride s): table 2
 _ROWS = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+    StageRow(1, 16, 1, 1),
+    StageRow(6, 24, 2, 2),
+    StageRow(6, 32, 3, 2),
+    StageRow(6, 64, 4, 2),
+    StageRow(6, 96, 3, 1),
+    StageRow(6, 160, 3, 2),
+    StageRow(6, 320, 1, 1),
 )
 
 # name → width multiplier
@@ -54,32 +54,17 @@ def mobilenetv2(width: float, common: Common) -> ConvNet:
     channels = mobilenet_width(32 * width)
     stem_stride = 1 if common.small else 2
     stem = _conv(common.in_channels, channels, 3, stem_stride)
-    stages, widths = [], []
-    for expansion, base, depth, stride in _ROWS:
-        out_channels = mobilenet_width(base * width)
-        blocks = []
-        for i in range(depth):
-            blocks.append(
-                InvertedResidual(
-                    channels,
-                    out_channels,
-                    1 if i else stride,
-                    width=expansion * channels,
-                    conv=_conv,
-                )
-            )
-            channels = out_channels
-        stages.append(nn.Sequential(*blocks))
-        widths.append(out_channels)
+    stages, widths = inverted_stages(
+        _ROWS, channels, _conv, lambda base: mobilenet_width(base * width)
+    )
     last = mobilenet_width(1280 * max(1.0, width))
     dropout = common.dropout_or(0.2)
-    strides = [row[3] for row in _ROWS]
     model = ConvNet(
         stem,
         stages,
-        pooled_classifier(last, common.num_classes, dropout, conv=_conv(channels, last)),
+        pooled_classifier(last, common.num_classes, dropout, conv=_conv(widths[-1], last)),
         channels=widths,
-        strides=[stem_stride, *strides[1:]],
+        strides=[stem_stride, *(row.stride for row in _ROWS[1:])],
         in_channels=common.in_channels,
     )
     he_normal(model)
