@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from itertools import product
 
 import torch
@@ -69,8 +70,8 @@ def rows(name: str, reference: Reference, arguments: argparse.Namespace) -> None
         clock = time.process_time if threads == 1 else time.perf_counter
         with torch.inference_mode():
             comparison = compare(
-                lambda: ours(images),  # noqa: B023  # called before the next turn of the loop
-                lambda: theirs(images),  # noqa: B023
+                partial(ours, images),
+                partial(theirs, images),
                 arguments.turns,
                 clock,
             )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convatlas.cli.networks import InputSize, network_to_look_at
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -36,10 +38,7 @@ def bench(
         int | None, typer.Option(help="Threads per operator; torch's default if left out.")
     ] = None,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    input_size: Annotated[
-        int | None,
-        typer.Option("--input", help="Height and width in pixels; the paper's if left out."),
-    ] = None,
+    input_size: InputSize = None,
     runs: Annotated[int, typer.Option(help="Timed passes, after three to warm up.")] = 20,
     channels_last: Annotated[
         bool, typer.Option("--channels-last", help="Images and weights in that layout.")
@@ -123,7 +122,6 @@ def _measured(names: list[str], request: _Request, layers: int | None, json: boo
 def _predicted(names: list[str], request: _Request, json: bool) -> None:
     from convatlas.analysis.calibration import load_calibration
     from convatlas.analysis.forecast import predict_latency
-    from convatlas.cli.networks import network_to_look_at
 
     calibration = load_calibration(request.precision)
     estimates = []
@@ -183,7 +181,7 @@ def _network(name: str, request: _Request) -> tuple[ConvNet, Tensor]:
     model = create_model(name).to(dtype)
     tensor = random_images(model, size, model.in_channels, request.batch)
     if request.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it alone
         tensor = tensor.to(memory_format=torch.channels_last)
     return model, tensor
 

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convatlas.cli.drawing import drawing_file
+from convatlas.cli.networks import (
+    Channels,
+    Classes,
+    InputSize,
+    Network,
+    OutputStride,
+    Stem,
+    network_to_look_at,
+)
 from convatlas.errors import OptionError
 
 if TYPE_CHECKING:
@@ -22,19 +31,12 @@ _GROUPINGS = ("layer", "stage", "operator", "size", "module")
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a network; see `convatlas list`.")],
-    input_size: Annotated[
-        int | None,
-        typer.Option("--input", help="Height and width in pixels; the paper's if left out."),
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(help="Number of classes; the paper's if left out.")
-    ] = None,
-    channels: Annotated[
-        int | None, typer.Option(help="Channels of the image; the paper's if left out.")
-    ] = None,
-    stem: Annotated[str | None, typer.Option(help="'small' for images of 8–64 pixels.")] = None,
-    output_stride: Annotated[int, typer.Option(help="8, 16 or 32.")] = 32,
+    name: Network,
+    input_size: InputSize = None,
+    classes: Classes = None,
+    channels: Channels = None,
+    stem: Stem = None,
+    output_stride: OutputStride = 32,
     by: Annotated[
         str, typer.Option(help="One row per layer, stage, operator, size of the map, or module.")
     ] = "layer",
@@ -49,8 +51,6 @@ def show(
     ] = None,
 ) -> None:
     """Show the layers of a network: shape, parameters, MACs, FLOPs, memory, receptive field."""
-    from convatlas.cli.networks import network_to_look_at
-
     if by not in _GROUPINGS:
         raise OptionError(f"--by expects one of {', '.join(_GROUPINGS)}, got {by!r}")
     drawing = drawing_file(diagram, name, "--diagram") if diagram else None
