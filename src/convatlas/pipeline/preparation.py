@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from convatlas.analysis.latency import measure_latency
-from convatlas.data.augment import Augmentation, for_digits, for_photos
+from convatlas.data.augmentation import Augmentation, for_digits, for_photos
 from convatlas.data.cache import ImageArray, evaluation_images, training_images
 from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import ImageSource, Splits, open_source
@@ -20,7 +20,7 @@ from convatlas.models.pretrained.sources import pretrained_preprocessing
 from convatlas.models.registry import create_model
 from convatlas.pipeline.settings import RunSettings
 from convatlas.search.choose import Candidate, Choice, Task, choose
-from convatlas.train.recipe import Recipe
+from convatlas.train.recipe import Recipe, find_recipe
 
 __all__ = ["Images", "Prepared", "build", "load_images", "pick", "prepare", "recipe_for"]
 
@@ -131,7 +131,7 @@ def load_images(
 ) -> Images:
     """Decode both splits for the network's input."""
     preprocessing = _preprocessing(prepared, candidate)
-    augmentation = for_digits(candidate.input_size) if candidate.stem else for_photos()
+    augmentation = for_digits() if candidate.stem else for_photos()
     return Images(
         training_images(prepared.splits.train, preprocessing, progress),
         evaluation_images(prepared.splits.validation, preprocessing, progress),
@@ -145,34 +145,37 @@ def recipe_for(candidate: Candidate, settings: RunSettings, train_images: int) -
 
     It keeps the last epoch's weights, because the held-out images are what is reported on.
     """
-    changes: dict[str, Any] = {"seed": settings.seed, "keep": "last"}
     if candidate.weights:
-        recipe = Recipe.finetune(**changes)
+        recipe = find_recipe("finetune")
     elif candidate.stem:
-        recipe = Recipe.small_images(**changes)
+        recipe = find_recipe("small-images")
     else:
-        recipe = _with_enough_steps(Recipe.from_scratch(**changes), train_images)
-    return recipe if settings.epochs is None else _lasting(recipe, settings.epochs)
+        recipe = with_enough_steps(find_recipe("from-scratch"), train_images)
+    recipe = recipe.override({"training.seed": settings.seed, "training.keep": "last"})
+    return recipe if settings.epochs is None else lasting(recipe, settings.epochs)
 
 
-def _with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
+def with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
     """Halve the batch until an epoch has eight steps, and the learning rate with it.
 
     Source: the linear scaling rule of Goyal et al., 2017, arXiv 1706.02677, section 2.1.
     """
-    while recipe.batch_size > 16 and train_images < 8 * recipe.batch_size:
-        recipe = replace(recipe, batch_size=recipe.batch_size // 2, lr=recipe.lr / 2)
-    return recipe
+    batch_size, lr = recipe.training.batch_size, recipe.optimizer.lr
+    while batch_size > 16 and train_images < 8 * batch_size:
+        batch_size, lr = batch_size // 2, lr / 2
+    return recipe.override({"training.batch_size": batch_size, "optimizer.lr": lr})
 
 
-def _lasting(recipe: Recipe, epochs: int) -> Recipe:
-    """Return the recipe for another number of epochs, its warm-up and freezing in proportion."""
-    share = min(1.0, epochs / recipe.epochs)
-    return replace(
-        recipe,
-        epochs=epochs,
-        warmup_epochs=recipe.warmup_epochs * share,
-        freeze_epochs=min(round(recipe.freeze_epochs * share), epochs - 1),
+def lasting(recipe: Recipe, epochs: int) -> Recipe:
+    """Return the recipe for another number of epochs, its parts in proportion."""
+    share = min(1.0, epochs / recipe.training.epochs)
+    frozen = min(round(recipe.transfer.freeze_epochs * share), epochs - 1)
+    return recipe.override(
+        {
+            "training.epochs": epochs,
+            "schedule.warmup_epochs": recipe.schedule.warmup_epochs * share,
+            "transfer.freeze_epochs": frozen,
+        }
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from convatlas.files import require_writable, write_json
+from convatlas.files import require_writable, write_json, write_text
 from convatlas.pipeline.explanation import explain
 from convatlas.pipeline.preparation import (
     Images,
@@ -157,7 +157,7 @@ def _train(
 ) -> TrainedModel:
     chosen = choice.chosen
     recipe = recipe_for(chosen, settings, prepared.train.images)
-    write_json(folder / "recipe.json", recipe.to_dict())
+    write_text(folder / "recipe.toml", recipe.to_toml())
     observers = [listener.training()]
     if settings.tensorboard:
         observers.append(TensorBoard(folder / "tensorboard"))
@@ -182,7 +182,7 @@ def _train_scratch(
 ) -> Evaluation:
     listener.say(f"{choice.chosen.name} again, for as many epochs, from scratch")
     count = prepared.train.images
-    epochs = recipe_for(choice.chosen, settings, count).epochs
+    epochs = recipe_for(choice.chosen, settings, count).training.epochs
     scratch = replace(choice.chosen, weights=None)
     recipe = recipe_for(scratch, replace(settings, epochs=epochs), count)
     watching = [listener.training()]

@@ -37,22 +37,22 @@ def train(
     The weights are those after the last epoch: picking the best epoch by the held-out images
     would flatter the accuracy that is then reported on them.
     """
-    model = build(candidate, len(prepared.classes), recipe.seed)
+    model = build(candidate, len(prepared.classes), recipe.training.seed)
     run = RunFolder(folder)
     batches = TrainBatches(
         images.train,
         prepared.splits.train.labels,
         images.preprocessing,
         images.augmentation,
-        recipe.batch_size,
-        recipe.seed,
+        recipe.training.batch_size,
+        recipe.training.seed,
     )
-    with _threads_for(candidate.cost.macs * recipe.batch_size):
+    with _threads_for(candidate.cost.macs * recipe.training.batch_size):
         history = fit(
             model,
-            Classification(label_smoothing=recipe.label_smoothing),
+            Classification(label_smoothing=recipe.loss.label_smoothing),
             batches,
-            held_out(prepared, images, recipe.batch_size),
+            held_out(prepared, images, recipe.training.batch_size),
             recipe,
             run=run,
             observers=observers,

@@ -72,14 +72,19 @@ def fit(
         stop = stack.enter_context(StopRequest())
         try:
             audience.start(
-                Plan(recipe.epochs, state.steps_per_epoch, state.epochs_done, state.steps_done)
+                Plan(
+                    recipe.training.epochs,
+                    state.steps_per_epoch,
+                    state.epochs_done,
+                    state.steps_done,
+                )
             )
-            while state.epochs_done < recipe.epochs:
+            while state.epochs_done < recipe.training.epochs:
                 _train_epoch(state, task, train_batches, accelerator, audience, stop)
                 _evaluate_epoch(state, task, eval_batches, run, audience, stop)
         except KeyboardInterrupt:
             raise _interrupted(state, run, audience) from None
-    state.load_weights(run.load_best() if recipe.keep == "best" else state.to_weights())
+    state.load_weights(run.load_best() if recipe.training.keep == "best" else state.to_weights())
     model.eval()
     return History(tuple(state.history))
 
@@ -93,7 +98,7 @@ def _train_epoch(
     stop: StopRequest,
 ) -> None:
     recipe, model, optimizer = state.recipe, state.model, state.optimizer
-    bf16 = recipe.precision == "bf16"
+    bf16 = recipe.training.precision == "bf16"
     state.begin_epoch()
     for batch in _remaining(batches, state.epochs_done, state.step):
         stop.check()
@@ -102,8 +107,8 @@ def _train_epoch(
         with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
             loss, _ = task.loss(model, batch)
         accelerator.backward(loss)
-        if recipe.clip_norm:
-            accelerator.clip_grad_norm_(state.parameters, recipe.clip_norm)
+        if recipe.regularization.clip_norm:
+            accelerator.clip_grad_norm_(state.parameters, recipe.regularization.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         audience.steps(state.end_step(loss, len(batch.images)))

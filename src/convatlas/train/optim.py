@@ -70,16 +70,22 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     The device must be settled: the fused kernels are used where the device has them.
     """
     groups = parameter_groups(
-        model, weight_decay=recipe.weight_decay, stage_lr_decay=recipe.stage_lr_decay
+        model,
+        weight_decay=recipe.optimizer.weight_decay,
+        stage_lr_decay=recipe.transfer.stage_lr_decay,
     )
     if not groups:
         raise OptionError("expected a model with parameters to train, got one without any")
     fused = groups[0]["params"][0].device.type in _FUSED_DEVICES
-    if recipe.optimizer == "sgd":
+    if recipe.optimizer.name == "sgd":
         return SGD(
-            groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
+            groups,
+            recipe.optimizer.lr,
+            momentum=recipe.optimizer.momentum,
+            nesterov=recipe.optimizer.nesterov,
+            fused=fused,
         )
-    return AdamW(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
+    return AdamW(groups, recipe.optimizer.lr, betas=(recipe.optimizer.momentum, 0.999), fused=fused)
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:

@@ -20,18 +20,18 @@ def lr_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     warm-up done, cosine gives ``lr · (1 + cos(π t / T)) / 2`` (Loshchilov & Hutter 2017,
     arXiv:1608.03983, equation 5). The plateau rule's factor is not in it.
     """
-    start, end, peak = 0, recipe.epochs * steps_per_epoch, recipe.lr
-    if recipe.freeze_epochs:
-        frozen_steps = recipe.freeze_epochs * steps_per_epoch
+    start, end, peak = 0, recipe.training.epochs * steps_per_epoch, recipe.optimizer.lr
+    if recipe.transfer.freeze_epochs:
+        frozen_steps = recipe.transfer.freeze_epochs * steps_per_epoch
         if step < frozen_steps:
             end = frozen_steps
         else:
-            start, peak = frozen_steps, recipe.finetune_lr or recipe.lr
-    warmup = min(round(recipe.warmup_epochs * steps_per_epoch), end - start)
+            start, peak = frozen_steps, recipe.transfer.finetune_lr or recipe.optimizer.lr
+    warmup = min(round(recipe.schedule.warmup_epochs * steps_per_epoch), end - start)
     done = step - start
     if done < warmup:
         return peak * (done + 1) / warmup
-    if recipe.schedule == "cosine":
+    if recipe.schedule.name == "cosine":
         return peak * (1 + math.cos(math.pi * (done - warmup) / (end - start - warmup))) / 2
     return peak
 

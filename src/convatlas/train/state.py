@@ -56,8 +56,10 @@ class TrainState:
         self.model.zero_grad(set_to_none=True)
         self.parameters = list(model.parameters())
         self.optimizer = build_optimizer(model, recipe)
-        self.ema = EMA(model, recipe.ema_decay) if recipe.ema_decay else None
-        self.plateau = Plateau(recipe.patience)
+        self.ema = (
+            EMA(model, recipe.regularization.ema_decay) if recipe.regularization.ema_decay else None
+        )
+        self.plateau = Plateau(recipe.schedule.patience)
         self.meter = EpochMeter(device)
         self.epochs_done = 0
         self.step = 0
@@ -78,7 +80,7 @@ class TrainState:
 
     def begin_epoch(self) -> None:
         """Freeze or unfreeze as the recipe says, and switch to training mode."""
-        if self.epochs_done >= self.recipe.freeze_epochs:
+        if self.epochs_done >= self.recipe.transfer.freeze_epochs:
             self.unfreeze()
         elif not self._frozen.modules:
             self._frozen = freeze(self.model, "classifier")
@@ -91,7 +93,7 @@ class TrainState:
         step = self.steps_done
         self.lr = lr_at(self.recipe, step, self.steps_per_epoch) * self.plateau.scale
         set_lr(self.optimizer, self.lr)
-        _seed_step(self.recipe.seed, step, self.device)
+        _seed_step(self.recipe.training.seed, step, self.device)
 
     def end_step(self, loss: Tensor, images: int) -> list[StepReport]:
         """Update the averaged weights, count the step, and return the reports that are due."""
@@ -115,7 +117,10 @@ class TrainState:
             seconds=meter.seconds,
             images_per_second=meter.images_per_second,
         )
-        if self.recipe.schedule == "plateau" and self.epochs_done >= self.recipe.freeze_epochs:
+        if (
+            self.recipe.schedule.name == "plateau"
+            and self.epochs_done >= self.recipe.transfer.freeze_epochs
+        ):
             self.plateau.step(headline)
         self.history.append(report)
         self.epochs_done += 1
