@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
-from errno import EISDIR
+from errno import EDQUOT, EFBIG, EISDIR, ENOSPC
 from pathlib import Path
 from typing import Any
 
 from convatlas.errors import OutputError
 
 __all__ = [
+    "remove_staged",
     "replace_file",
     "require_writable",
     "stage_file",
@@ -19,6 +21,8 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+_STAGED = re.compile(r"\..+\.\d+\.tmp")
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -76,17 +80,40 @@ def stage_file(path: Path, fill: Callable[[Path], object]) -> Path:
 
 
 def replace_file(staged: Path, path: Path) -> None:
-    """Rename a staged file to ``path``, replacing what was there.
+    """Rename a staged file to ``path``, replacing what was there, and flush the folder.
 
     Raises:
         OutputError: It cannot be renamed.
     """
     try:
         os.replace(staged, path)
+        _flush_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
 
 
+def remove_staged(folder: Path) -> None:
+    """Remove what processes that were killed had staged in ``folder``; no other may write there."""
+    for staged in folder.glob(".*.tmp"):
+        if _STAGED.fullmatch(staged.name):
+            staged.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder, without which a power cut may undo a rename."""
+    if os.name == "nt":  # a folder cannot be opened there, and renames are written through
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _cannot_write(path: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
-    return OutputError(f"cannot write {path}: {reason}; choose a folder that can be written")
+    full = error.errno in (ENOSPC, EDQUOT, EFBIG)
+    remedy = (
+        "free some space or choose another disk" if full else "choose a folder that can be written"
+    )
+    return OutputError(f"cannot write {path}: {reason}; {remedy}")

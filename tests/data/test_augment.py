@@ -10,13 +10,15 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 
-from convatlas.data.augment import Augmentation, for_digits, for_photos
+from convatlas.data.augment import varied, views_of
+from convatlas.data.augmentation import Augmentation, for_digits, for_photos
+from convatlas.data.draws import draw
 from convatlas.data.warp import Rectangles, Views, erase, recolor, resample
 from convatlas.errors import DataError, OptionError
 
 EVERYTHING = Augmentation(
     crop_scale=(0.3, 1.0),
-    pad_shift=3,
+    shift=3 / 56,
     rotate_degrees=20,
     zoom=0.2,
     flip=True,
@@ -38,7 +40,8 @@ def apply(
     augmentation: Augmentation, images: Tensor, indices: list[int], size: int = 56, epoch: int = 0
 ) -> Tensor:
     places = np.array(indices, dtype=np.int64)
-    return augmentation.apply(images, places, size=size, seed=1, epoch=epoch, fill=GREY)
+    u = draw(augmentation, 1, epoch, places)
+    return varied(augmentation, u, views_of(augmentation, u, images, size, size), GREY)
 
 
 def views(n: int = 1, **changes: float) -> Views:
@@ -59,7 +62,7 @@ def test_nothing_is_the_centre() -> None:
     assert x.is_contiguous()
 
 
-@pytest.mark.parametrize("augmentation", [EVERYTHING, for_photos(), for_digits(56)])
+@pytest.mark.parametrize("augmentation", [EVERYTHING, for_photos(), for_digits()])
 def test_neighbours_do_not_matter(augmentation: Augmentation) -> None:
     images = photos(12)
     together = apply(augmentation, images, list(range(12)))
@@ -114,7 +117,7 @@ def test_shifts_are_whole_pixels_with_zeros_or_edges() -> None:
     images = torch.from_numpy(load_digits().images[:60, :, :, None].astype(np.uint8) * 15)
     seen = set()
     for padding in ("zeros", "edge"):
-        augmentation = Augmentation(pad_shift=1, padding=padding)
+        augmentation = Augmentation(shift=1 / 8, padding=padding)
         x = apply(augmentation, images, list(range(60)), size=8) * 255
         mode = "edge" if padding == "edge" else "constant"
         for image, moved in zip(images.numpy()[..., 0], x[:, 0].numpy(), strict=True):
@@ -132,7 +135,7 @@ def test_shifts_are_whole_pixels_with_zeros_or_edges() -> None:
 
 def test_a_shift_shows_the_margin_of_a_larger_image() -> None:
     images = photos(20, 64)
-    x = apply(Augmentation(pad_shift=4), images, list(range(20)), size=56) * 255
+    x = apply(Augmentation(shift=4 / 56), images, list(range(20)), size=56) * 255
     for image, moved in zip(images.numpy(), x.permute(0, 2, 3, 1).numpy(), strict=True):
         best = min(
             np.abs(image[top : top + 56, left : left + 56] - moved).max()
@@ -282,9 +285,9 @@ def test_erasing_as_often_and_as_large_as_the_paper() -> None:
 
 def test_constructors_suit_their_images() -> None:
     assert for_photos().flip
-    digits = for_digits(8)
+    digits = for_digits()
     assert not digits.flip
-    assert (digits.pad_shift, for_digits().pad_shift) == (1, 2)
+    assert [digits.shift_pixels(side) for side in (8, 28, 32)] == [1, 2, 2]
     images = torch.from_numpy(load_digits().images[:50, :, :, None].astype(np.uint8) * 15)
     x = apply(digits, images, list(range(50)), size=8)
     ink = x.sum(dim=(1, 2, 3)) / (images.sum(dim=(1, 2, 3)) / 255)
@@ -299,8 +302,8 @@ def test_constructors_suit_their_images() -> None:
         ("crop_scale", (0.5, 1.5)),
         ("crop_scale", (0.9, 0.5)),
         ("crop_ratio", (2.0, 1.0)),
-        ("pad_shift", -1),
-        ("pad_shift", 1.5),
+        ("shift", -1),
+        ("shift", "a"),
         ("rotate_degrees", 181),
         ("zoom", -0.1),
         ("brightness", 1.1),

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
-from convatlas.data.augment import Augmentation, for_digits
+from convatlas.data.augmentation import Augmentation, for_digits
 from convatlas.data.batches import Batch, EvalBatches, TrainBatches
 from convatlas.data.cache import evaluation_images
 from convatlas.data.preprocess import Preprocessing
@@ -33,7 +33,7 @@ def digits(count: int) -> tuple[np.ndarray, list[int]]:
 
 def train(count: int, batch_size: int, augmentation: Augmentation | None = None) -> TrainBatches:
     images, labels = digits(count)
-    return TrainBatches(images, labels, GREY, augmentation or for_digits(8), batch_size, 7)
+    return TrainBatches(images, labels, GREY, augmentation or for_digits(), batch_size, 7)
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -135,7 +135,7 @@ def test_images_on_demand_give_the_same_batches() -> None:
     ):
         assert equal(one, other)
     first, second = (
-        TrainBatches(images, source.labels, GREY, for_digits(8), 32, 0).batch(1, 2)
+        TrainBatches(images, source.labels, GREY, for_digits(), 32, 0).batch(1, 2)
         for images in (stored, lazy)
     )
     assert equal(first, second)
@@ -165,7 +165,7 @@ def test_batches_on_a_gpu_are_those_of_the_processor() -> None:
     images, labels = digits(50)
     for epoch in range(2):
         here, there = (
-            TrainBatches(images, labels, GREY, for_digits(8), 16, 7, device=device).batch(epoch, 1)
+            TrainBatches(images, labels, GREY, for_digits(), 16, 7, device=device).batch(epoch, 1)
             for device in ("cpu", "cuda")
         )
         assert there.images.is_cuda

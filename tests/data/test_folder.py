@@ -41,6 +41,10 @@ def test_loads_what_it_describes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(folder.load(0)), np.full((3, 5), 7))
     assert folder.header(0) == ImageHeader(3, 5, 1)
     np.testing.assert_array_equal(np.asarray(folder.load(1, 2)), np.full((4, 6), 9))
+    assert folder.encoded(1) == (tmp_path / "b" / "1.png").read_bytes()
+    (tmp_path / "b" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"b/1\.png, got a file .* no such file"):
+        folder.encoded(1)
 
 
 def test_clutter_is_left_out_and_odd_names_are_kept(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
-from convatlas.data.source import Subset, open_source
+from convatlas.data.source import Splits, Subset, open_source
+from convatlas.data.splits import choose_splits
 from convatlas.data.verify import verify
 from convatlas.errors import DataError, OptionError
 
@@ -91,8 +92,9 @@ def test_classes_must_be_the_same_in_both(tmp_path: Path) -> None:
 def test_wrong_specs_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="did you mean digits"):
         open_source("digit")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match=r"no such file or folder.*hf:NAME.*IDX files") as caught:
         open_source(tmp_path / "nothing")
+    assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="got ''"):
         open_source("")
     root = fill(tmp_path / "one", {"cat": 5, "dog": 1})
@@ -113,6 +115,24 @@ def test_subset_is_a_view(tmp_path: Path) -> None:
     assert names(part) == [source.describe(i) for i in (9, 0, 9)]
     assert part.header(1) == source.header(0)
     np.testing.assert_array_equal(np.asarray(part.load(2)), np.asarray(source.load(9)))
+    assert part.encoded(1) == (tmp_path / part.describe(1)).read_bytes()
+    assert Subset(open_source("digits").train, [0]).encoded(0) is None
+
+
+def test_a_declared_split_is_chosen_by_its_role() -> None:
+    digits = open_source("digits").train
+    test, val, train = (
+        Subset(digits, [i], name) for i, name in enumerate(("test", "val", "train"))
+    )
+    chosen = choose_splits({"testing": test, "dev": val, "Train": train}, "x", "parts")
+    assert isinstance(chosen, Splits)
+    assert (chosen.train, chosen.validation) == (train, val)
+    assert chosen.origin == "the parts Train and dev"
+    only = choose_splits({"train": train, "unsupervised": val}, "x")
+    assert only is train
+    assert choose_splits({"all": val}, "x") is val
+    with pytest.raises(DataError, match="one is called train in x, got a, test: rename"):
+        choose_splits({"a": val, "test": test}, "x")
 
 
 def damaged(root: Path, count: int) -> Path:

@@ -10,11 +10,11 @@ from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
 from convatlas.errors import DataError
+from convatlas.tasks.calibration import expected_calibration_error
 from convatlas.tasks.metrics import (
     Evaluation,
     Predictions,
     evaluate_predictions,
-    expected_calibration_error,
     wilson_interval,
 )
 

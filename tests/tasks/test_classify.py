@@ -135,3 +135,16 @@ def test_bad_input_is_told_in_one_line() -> None:
         Classification().loss(net(), wrong)
     with pytest.raises(DataError, match="expected labels from 0 to 2, got 0 to 7: build the model"):
         Classification().evaluate(net(), [wrong])
+
+
+def test_views_are_averaged_as_probabilities() -> None:
+    model = net()
+    views = torch.randn(5, 3, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    batch = Images(views, torch.arange(5) % 3, torch.arange(5))
+    found = Classification().predict_views(model, [batch])
+    model.eval()
+    with torch.no_grad():
+        expected = torch.stack([model(views[:, v]).softmax(1) for v in range(3)]).mean(0)
+    torch.testing.assert_close(found.logits.softmax(1), expected)
+    with pytest.raises(DataError, match="expected views of shape"):
+        Classification().predict_views(model, batches())

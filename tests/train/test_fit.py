@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,8 +22,10 @@ from convatlas.train.interrupt import Interrupted
 from convatlas.train.loop import fit
 from convatlas.train.recipe import Recipe
 from convatlas.train.reports import EpochReport, History, Plan, StepReport
+from convatlas.train.session import Session
 
 STEPS = 3
+recipe_of = Recipe().override
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -142,7 +146,9 @@ class Stopper:
             raise RuntimeError("killed")
 
 
-def train(run: Path, recipe: Recipe, *observers: Any, resume: bool = False) -> History:
+def train(
+    run: Path, recipe: Recipe, *observers: Any, resume: bool = False, **session: Any
+) -> History:
     return fit(
         net(),
         Sign(),
@@ -151,20 +157,69 @@ def train(run: Path, recipe: Recipe, *observers: Any, resume: bool = False) -> H
         recipe,
         run=RunFolder(run),
         observers=observers,
-        resume=resume,
+        session=Session(resume=resume, **session),
     )
 
 
 RECIPES = {
-    "momentum and averaging": Recipe(epochs=4, lr=0.1, nesterov=True, ema_decay=0.9),
-    "adamw, clipping and warm-up": Recipe(
-        epochs=4, optimizer="adamw", lr=0.01, clip_norm=0.1, warmup_epochs=1, weight_decay=0.1
+    "momentum and averaging": recipe_of(
+        {
+            "training.epochs": 4,
+            "optimizer.lr": 0.1,
+            "optimizer.nesterov": True,
+            "regularization.ema_decay": 0.9,
+        }
     ),
-    "plateau": Recipe(epochs=4, lr=0.1, schedule="plateau", patience=1),
-    "freeze, then fine-tune": Recipe(
-        epochs=4, lr=0.1, freeze_epochs=2, finetune_lr=0.01, stage_lr_decay=0.5, ema_decay=0.5
+    "adamw, clipping and warm-up": recipe_of(
+        {
+            "training.epochs": 4,
+            "optimizer.name": "adamw",
+            "optimizer.lr": 0.01,
+            "regularization.clip_norm": 0.1,
+            "schedule.warmup_epochs": 1,
+            "optimizer.weight_decay": 0.1,
+        }
     ),
-    "bfloat16": Recipe(epochs=4, lr=0.1, precision="bf16"),
+    "plateau": recipe_of(
+        {
+            "training.epochs": 4,
+            "optimizer.lr": 0.1,
+            "schedule.name": "plateau",
+            "schedule.patience": 1,
+        }
+    ),
+    "freeze, then fine-tune": recipe_of(
+        {
+            "training.epochs": 4,
+            "optimizer.lr": 0.1,
+            "transfer.freeze_epochs": 2,
+            "transfer.finetune_lr": 0.01,
+            "transfer.stage_lr_decay": 0.5,
+            "regularization.ema_decay": 0.5,
+        }
+    ),
+    "gradual unfreezing": recipe_of(
+        {
+            "training.epochs": 5,
+            "optimizer.lr": 0.1,
+            "transfer.freeze_epochs": 1,
+            "transfer.unfreeze_every_epochs": 1,
+            "regularization.ema_decay": 0.5,
+        }
+    ),
+    "rmsprop, step": recipe_of(
+        {
+            "training.epochs": 4,
+            "optimizer.name": "rmsprop",
+            "optimizer.lr": 0.001,
+            "schedule.name": "step",
+            "schedule.milestones": [1, 2.5],
+        }
+    ),
+    "lamb": recipe_of({"training.epochs": 4, "optimizer.name": "lamb", "optimizer.lr": 0.01}),
+    "bfloat16": recipe_of(
+        {"training.epochs": 4, "optimizer.lr": 0.1, "training.precision": "bf16"}
+    ),
 }
 
 
@@ -226,6 +281,108 @@ def test_a_run_killed_and_stopped_several_times_goes_on_bit_for_bit(
     assert_same_run(whole[name][0], tmp_path)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_killed_inside_epochs_goes_on_from_its_checkpoint_there(
+    tmp_path: Path, whole: dict[str, tuple[Path, History]], name: str
+) -> None:
+    resume, saved = False, []
+    for after in (2, 5, 7, 11):
+        with pytest.raises(RuntimeError, match="killed"):
+            stopper = Stopper(after_step=after, how="kill")
+            train(tmp_path, RECIPES[name], stopper, resume=resume, checkpoint_steps=1)
+        resume = RunFolder(tmp_path).has_run()
+        meta = RunFolder(tmp_path).load_last().metadata
+        saved.append(meta["epochs_done"] * STEPS + meta["step"])
+    # The observer of a step comes before its checkpoint: one step is lost each time, no more.
+    assert saved == [1, 4, 6, 10]
+    train(tmp_path, RECIPES[name], resume=True)
+    assert_same_run(whole[name][0], tmp_path)
+
+
+def test_a_run_told_to_stop_after_a_step_leaves_a_checkpoint_of_it(
+    tmp_path: Path, whole: dict[str, tuple[Path, History]]
+) -> None:
+    name = "momentum and averaging"
+    for steps in (2, STEPS, 7):
+        with pytest.raises(Interrupted) as caught:
+            resume = steps > 2
+            train(tmp_path, RECIPES[name], resume=resume, stop_after_steps=steps)
+        assert caught.value.steps_done == steps
+    train(tmp_path, RECIPES[name], resume=True)
+    assert_same_run(whole[name][0], tmp_path)
+
+
+class Scripted(Sign):
+    """Gives the headlines it is told, one after each epoch, over the runs of a test."""
+
+    def __init__(self, headlines: list[float]) -> None:
+        super().__init__()
+        self.headlines = headlines
+
+    def evaluate(self, model: nn.Module, batches: Any) -> Score:
+        return Score(self.headlines.pop(0))
+
+
+@pytest.mark.parametrize(
+    ("freeze_epochs", "expected"),
+    # 5 3 4 5: no better than 5 for three epochs. Frozen epochs do not count: 6 is the best then.
+    [(0, 4), (1, 8)],
+)
+@pytest.mark.parametrize("stop_at", [0, 7])
+def test_a_run_ends_when_its_headline_no_longer_gets_better(
+    tmp_path: Path, freeze_epochs: int, expected: int, stop_at: int
+) -> None:
+    task = Scripted([5.0, 3.0, 4.0, 5.0, 6.0, 6.0, 1.0, 2.0, 9.0, 9.0])
+    recipe = recipe_of(
+        {
+            "training.epochs": 10,
+            "training.stop_after": 3,
+            "transfer.freeze_epochs": freeze_epochs,
+        }
+    )
+    run = RunFolder(tmp_path)
+
+    def go(session: Session) -> History:
+        return fit(net(), task, Batches(), Held(), recipe, run=run, session=session)
+
+    if stop_at:
+        with pytest.raises(Interrupted):
+            go(Session(stop_after_steps=stop_at))
+    history = go(Session(resume=bool(stop_at)))
+    assert len(history.epochs) == expected
+    # A run that has ended does not begin again.
+    assert len(go(Session(resume=True)).epochs) == expected
+
+
+def test_a_draw_inside_a_step_depends_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
+    class Drawing(Sign):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drawn: list[tuple[float, ...]] = []
+
+        def loss(self, model: nn.Module, batch: Images) -> tuple[Tensor, Tensor]:
+            draws = random.random(), float(np.random.rand()), float(torch.rand(()))
+            self.drawn.append(draws)
+            return super().loss(model, batch)
+
+        def evaluate(self, model: nn.Module, batches: Any) -> Score:
+            self.drawn.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
+            return super().evaluate(model, batches)
+
+    recipe = recipe_of({"training.epochs": 2})
+    straight, stopped = Drawing(), Drawing()
+    fit(net(), straight, Batches(), Held(), recipe, run=RunFolder(tmp_path / "a"))
+    run = RunFolder(tmp_path / "b")
+    with pytest.raises(Interrupted):
+        session = Session(stop_after_steps=4)
+        fit(net(), stopped, Batches(), Held(), recipe, run=run, session=session)
+    random.seed(1)
+    np.random.seed(1)
+    fit(net(), stopped, Batches(), Held(), recipe, run=run, session=Session(resume=True))
+    assert straight.drawn == stopped.drawn
+    assert len(set(straight.drawn)) == 2 * (STEPS + 1)
+
+
 def test_the_plateau_run_really_lowered_its_rate(whole: dict[str, tuple[Path, History]]) -> None:
     path, history = whole["plateau"]
     assert json.loads((path / "last.json").read_text())["plateau"]["scale"] < 1
@@ -235,7 +392,7 @@ def test_the_plateau_run_really_lowered_its_rate(whole: dict[str, tuple[Path, Hi
 def test_dropout_makes_the_seed_matter(tmp_path: Path) -> None:
     recipe = RECIPES["momentum and averaging"]
     for seed in (0, 1):
-        train(tmp_path / str(seed), replace(recipe, seed=seed))
+        train(tmp_path / str(seed), recipe.override({"training.seed": seed}))
     first, second = ((tmp_path / str(s) / "last.safetensors").read_bytes() for s in (0, 1))
     assert first != second
 
@@ -243,8 +400,12 @@ def test_dropout_makes_the_seed_matter(tmp_path: Path) -> None:
 def test_the_callers_random_state_is_left_alone(tmp_path: Path) -> None:
     model = net()
     before = torch.random.get_rng_state()
-    fit(model, Sign(), Batches(), Held(), Recipe(epochs=1), run=RunFolder(tmp_path))
+    others = random.getstate(), np.random.get_state()[1].tolist()
+    fit(
+        model, Sign(), Batches(), Held(), recipe_of({"training.epochs": 1}), run=RunFolder(tmp_path)
+    )
     assert torch.equal(before, torch.random.get_rng_state())
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == others
 
 
 def test_sgd_without_extras_equals_a_loop_written_by_hand(tmp_path: Path) -> None:
@@ -252,7 +413,14 @@ def test_sgd_without_extras_equals_a_loop_written_by_hand(tmp_path: Path) -> Non
     for module in [*model.modules(), *ours.modules()]:
         if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0
-    recipe = Recipe(epochs=2, lr=0.1, schedule="constant", weight_decay=0)
+    recipe = recipe_of(
+        {
+            "training.epochs": 2,
+            "optimizer.lr": 0.1,
+            "schedule.name": "constant",
+            "optimizer.weight_decay": 0,
+        }
+    )
     history = fit(ours, Sign(), Batches(), Held(), recipe, run=RunFolder(tmp_path))
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     means = []
@@ -274,7 +442,7 @@ def test_sgd_without_extras_equals_a_loop_written_by_hand(tmp_path: Path) -> Non
 
 def test_the_model_ends_with_the_best_weights_in_evaluation_mode(tmp_path: Path) -> None:
     model = net()
-    recipe = Recipe(epochs=4, lr=0.3, ema_decay=0.5)
+    recipe = recipe_of({"training.epochs": 4, "optimizer.lr": 0.3, "regularization.ema_decay": 0.5})
     history = fit(model, Sign(), Batches(), Held(), recipe, run=RunFolder(tmp_path))
     assert not any(module.training for module in model.modules())
     assert all(p.requires_grad for p in model.parameters())
@@ -287,7 +455,14 @@ def test_the_model_ends_with_the_best_weights_in_evaluation_mode(tmp_path: Path)
 
 def test_the_last_weights_are_kept_when_the_recipe_says_so(tmp_path: Path) -> None:
     model = net()
-    recipe = Recipe(epochs=4, lr=0.3, ema_decay=0.5, keep="last")
+    recipe = recipe_of(
+        {
+            "training.epochs": 4,
+            "optimizer.lr": 0.3,
+            "regularization.ema_decay": 0.5,
+            "training.keep": "last",
+        }
+    )
     history = fit(model, Sign(), Batches(), Held(), recipe, run=RunFolder(tmp_path))
     averaged = RunFolder(tmp_path).load_last().tensors
     assert all(torch.equal(averaged[f"ema.{k}"], v) for k, v in model.state_dict().items())
@@ -296,13 +471,20 @@ def test_the_last_weights_are_kept_when_the_recipe_says_so(tmp_path: Path) -> No
 
 def test_the_averaged_copy_is_what_gets_evaluated(tmp_path: Path) -> None:
     model, task = net(), Sign()
-    recipe = Recipe(epochs=1, ema_decay=0.5)
+    recipe = recipe_of({"training.epochs": 1, "regularization.ema_decay": 0.5})
     fit(model, task, Batches(), Held(), recipe, run=RunFolder(tmp_path))
     assert task.evaluated != [model]
 
 
 def test_while_frozen_only_the_classifier_moves(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=3, lr=0.1, freeze_epochs=2, finetune_lr=0.1)
+    recipe = recipe_of(
+        {
+            "training.epochs": 3,
+            "optimizer.lr": 0.1,
+            "transfer.freeze_epochs": 2,
+            "transfer.finetune_lr": 0.1,
+        }
+    )
     model = net()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(Interrupted):
@@ -324,7 +506,7 @@ def test_while_frozen_only_the_classifier_moves(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_nan_stops_with_step_rate_and_advice(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=2, lr=0.25, schedule="constant")
+    recipe = recipe_of({"training.epochs": 2, "optimizer.lr": 0.25, "schedule.name": "constant"})
     run = RunFolder(tmp_path)
     with pytest.raises(OptionError) as caught:
         fit(net(), Sign(), Batches(poison=(1, 1)), Held(), recipe, run=run)
@@ -333,6 +515,65 @@ def test_a_loss_that_is_nan_stops_with_step_rate_and_advice(tmp_path: Path) -> N
     assert "lower lr" in message
     assert "\n" not in message
     assert run.load_last().metadata["epochs_done"] == 1
+
+
+def test_a_weight_that_is_no_number_never_gets_into_a_checkpoint(tmp_path: Path) -> None:
+    class Treacherous(Sign):
+        """A loss that is finite while its gradient, ∂√x/∂x at 0, is not."""
+
+        calls = 0
+
+        def loss(self, model: nn.Module, batch: Images) -> tuple[Tensor, Tensor]:
+            self.calls += 1
+            loss, logits = super().loss(model, batch)
+            return (loss + (logits.sum() * 0).sqrt() if self.calls == STEPS + 3 else loss), logits
+
+    run = RunFolder(tmp_path)
+    recipe = recipe_of({"training.epochs": 3, "optimizer.lr": 0.1})
+    with pytest.raises(OptionError, match=r"is not finite any more at step 6 .*lower lr") as caught:
+        fit(net(), Treacherous(), Batches(), Held(), recipe, run=run)
+    assert "\n" not in str(caught.value)
+    for found in (run.load_last(), run.load_best()):
+        assert found.metadata["epochs_done"] == 1
+        assert all(bool(tensor.isfinite().all()) for tensor in found.tensors.values())
+    train(tmp_path, recipe, resume=True)
+
+
+def test_nothing_is_saved_after_a_loss_that_is_nan(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    recipe = recipe_of({"training.epochs": 2})
+    session = Session(checkpoint_steps=1, describe=lambda index: f"{index}.png")
+    poisoned = Batches(poison=(1, 1))
+    with pytest.raises(OptionError, match=r"on images 0 \(0\.png\), 1 \(1\.png\), "):
+        fit(net(), Sign(), poisoned, Held(), recipe, run=run, session=session)
+    meta = run.load_last().metadata
+    assert (meta["epochs_done"], meta["step"]) == (1, 1)
+    assert len(train(tmp_path, recipe, resume=True).epochs) == 2
+
+
+def test_a_data_set_that_changed_is_noticed(tmp_path: Path) -> None:
+    recipe = recipe_of({"training.epochs": 3})
+    run = RunFolder(tmp_path)
+    with pytest.raises(Interrupted):
+        train(tmp_path, recipe, data={"images": 24}, stop_after_steps=4)
+    with pytest.raises(CheckpointError, match=r"data set has changed .*\(images\).*--accept"):
+        train(tmp_path, recipe, data={"images": 40}, resume=True)
+    session = Session(data={"images": 40}, resume=True, accept_changed_data=True)
+    model = net()
+    history = fit(model, Sign(), Batches(5), Held(), recipe, run=run, session=session)
+    # The epoch that was going on began again, with the new number of steps.
+    assert [report.step for report in history.epochs] == [STEPS, 10, 15]
+    assert run.load_last().metadata["data"] == {"images": 40}
+
+
+def test_the_same_data_goes_on_bit_for_bit(
+    tmp_path: Path, whole: dict[str, tuple[Path, History]]
+) -> None:
+    name, data = "momentum and averaging", {"images": 24}
+    with pytest.raises(Interrupted):
+        train(tmp_path, RECIPES[name], data=data, stop_after_steps=4)
+    train(tmp_path, RECIPES[name], data=data, resume=True)
+    assert_same_run(whole[name][0], tmp_path)
 
 
 def test_a_second_ctrl_c_keeps_the_checkpoint_before(tmp_path: Path) -> None:
@@ -345,7 +586,7 @@ def test_a_second_ctrl_c_keeps_the_checkpoint_before(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
             return super().loss(model, batch)
 
-    recipe = Recipe(epochs=2)
+    recipe = recipe_of({"training.epochs": 2})
     with pytest.raises(Interrupted) as caught:
         fit(net(), Impatient(), Batches(), Held(), recipe, run=RunFolder(tmp_path / "a"))
     assert (caught.value.epochs_done, caught.value.steps_done) == (1, STEPS)
@@ -375,24 +616,24 @@ def test_ctrl_c_during_the_evaluation_does_not_lose_the_epoch(
 
 
 def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=2)
+    recipe = recipe_of({"training.epochs": 2})
     with pytest.raises(CheckpointError, match="start it without resume"):
         train(tmp_path, recipe, resume=True)
     train(tmp_path, recipe)
     with pytest.raises(CheckpointError, match="already holds a run: resume it, or choose another"):
         train(tmp_path, recipe)
-    with pytest.raises(CheckpointError, match=r"recipe differs.* \(lr 0\.1 → 0\.2\)"):
-        train(tmp_path, replace(recipe, lr=0.2), resume=True)
+    with pytest.raises(CheckpointError, match=r"recipe differs.* \(optimizer\.lr 0\.1 → 0\.2\)"):
+        train(tmp_path, recipe.override({"optimizer.lr": 0.2}), resume=True)
     run = RunFolder(tmp_path)
     with pytest.raises(CheckpointError, match="expected 3 steps per epoch as in the saved run"):
-        fit(net(), Sign(), Batches(4), Held(), recipe, run=run, resume=True)
+        fit(net(), Sign(), Batches(4), Held(), recipe, run=run, session=Session(resume=True))
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     with pytest.raises(CheckpointError, match=r"another network: 1\.bias is missing there"):
-        fit(other, Sign(), Batches(), Held(), recipe, run=run, resume=True)
+        fit(other, Sign(), Batches(), Held(), recipe, run=run, session=Session(resume=True))
 
 
 def test_a_finished_run_resumes_to_its_history(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=2)
+    recipe = recipe_of({"training.epochs": 2})
     history = train(tmp_path, recipe)
     assert train(tmp_path, recipe, resume=True) == history
 
@@ -400,10 +641,10 @@ def test_a_finished_run_resumes_to_its_history(tmp_path: Path) -> None:
 def test_any_module_trains_and_one_without_anatomy_cannot_freeze(tmp_path: Path) -> None:
     plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     run = RunFolder(tmp_path)
-    history = fit(plain, Sign(), Batches(), Held(), Recipe(epochs=2), run=run)
+    history = fit(plain, Sign(), Batches(), Held(), recipe_of({"training.epochs": 2}), run=run)
     assert len(history.epochs) == 2
     run = RunFolder(tmp_path / "frozen")
-    recipe = Recipe(epochs=2, freeze_epochs=1)
+    recipe = recipe_of({"training.epochs": 2, "transfer.freeze_epochs": 1})
     with pytest.raises(OptionError, match="freezing needs a ConvNet"):
         fit(plain, Sign(), Batches(), Held(), recipe, run=run)
 
@@ -414,6 +655,6 @@ def test_no_batches_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_reports_hold_only_single_numbers(tmp_path: Path) -> None:
-    history = train(tmp_path, Recipe(epochs=1))
+    history = train(tmp_path, recipe_of({"training.epochs": 1}))
     assert history.epochs[0].metrics.keys() == {"accuracy"}
     json.dumps(history.as_dict())

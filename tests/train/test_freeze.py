@@ -6,7 +6,10 @@ from torch import nn
 
 from convatlas.errors import OptionError
 from convatlas.models.anatomy import ConvNet
-from convatlas.train.freeze import Frozen, freeze, set_training_mode, unfreeze
+from convatlas.train.freeze import Frozen, freeze, frozen_until, set_training_mode, unfreeze
+from convatlas.train.optim import build_optimizer, named_state
+from convatlas.train.recipe import Recipe
+from convatlas.train.sections import Transfer
 
 
 def conv(i: int, o: int) -> nn.Sequential:
@@ -81,8 +84,78 @@ def test_unfreezing_lets_everything_move_except_what_never_had_a_gradient() -> N
 
 def test_none_freezes_nothing() -> None:
     model = net()
-    assert freeze(model, None) == Frozen()
+    frozen = freeze(model, None)
+    assert (frozen.until, frozen.modules, frozen.parameters) == (None, (), ())
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_it_reports_what_still_moves() -> None:
+    model = net()
+    # A stage is 3·3·4·4 + 4 weights of the convolution and 2·4 of the norm, the stem has 1
+    # channel in; the head has a block of the same size and a classifier of 4·3 + 3.
+    stage, stem, classifier = 156, 48, 15
+    frozen = freeze(model, "stages.2")
+    assert frozen.moving_params == 2 * stage + classifier
+    assert frozen.frozen_params == stem + 2 * stage
+    assert [name.split(".")[0] for name in frozen.moving] == ["stages"] * 4 + ["head"] * 6
+    unfreeze(frozen)
+    assert freeze(model, "classifier").moving == ("head.classifier.weight", "head.classifier.bias")
+    assert freeze(net(), None).frozen_params == 0
+
+
+STAGES = ["stages.0", "stages.1", "stages.2"]
+
+
+@pytest.mark.parametrize(
+    ("transfer", "expected"),
+    [
+        (Transfer(), [None] * 4),
+        (Transfer(unfreeze_every_epochs=1), [None] * 4),
+        (Transfer(freeze_epochs=2), ["classifier", "classifier", None, None]),
+        (Transfer(freeze_epochs=1, freeze_until="stages.1"), ["stages.1", None]),
+        (
+            Transfer(freeze_epochs=2, unfreeze_every_epochs=1),
+            ["classifier", "classifier", "stages.2", "stages.1", "stages.0", None, None],
+        ),
+        (
+            Transfer(freeze_epochs=1, unfreeze_every_epochs=2, freeze_until="stages.1"),
+            ["stages.1", "stages.0", "stages.0", None, None],
+        ),
+        (
+            Transfer(freeze_epochs=1, unfreeze_every_epochs=1, freeze_until="head"),
+            ["head", "stages.2", "stages.1", "stages.0", None],
+        ),
+    ],
+)
+def test_the_rule_of_what_is_frozen_when(transfer: Transfer, expected: list[str | None]) -> None:
+    assert [frozen_until(transfer, e, STAGES) for e in range(len(expected))] == expected
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw", "lamb"])
+def test_an_optimizer_with_momentum_leaves_what_is_frozen_alone(name: str) -> None:
+    torch.manual_seed(0)
+    model = net()
+    recipe = Recipe().override(
+        {"optimizer.name": name, "optimizer.weight_decay": 0.5, "optimizer.momentum": 0.9}
+    )
+    optimizer = build_optimizer(model, recipe)
+
+    def step() -> None:
+        model(torch.randn(4, 1, 6, 6)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    set_training_mode(model, Frozen())
+    step()  # so that every parameter has a momentum
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    momenta = {key: value.clone() for key, value in named_state(optimizer).items()}
+    freeze(model, "stages.1")
+    step()
+    still = ("stem.", "stages.0.")
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]) == key.startswith(still), key
+    for key, value in named_state(optimizer).items():
+        assert torch.equal(value, momenta[key]) or not key.startswith(still), key
 
 
 def test_bad_input_is_told_in_one_line() -> None:

@@ -43,9 +43,6 @@ def run(
         bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write TensorBoard event files.")
-    ] = False,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this stopped run; other flags are ignored.")
     ] = None,
@@ -74,7 +71,6 @@ def run(
             pretrained=pretrained,
             compare_scratch=compare_scratch,
             skip_bad=skip_bad,
-            tensorboard=tensorboard,
         )
         outcome = job.run(settings, out, watcher)
     typer.echo(f"report: {outcome.report}")

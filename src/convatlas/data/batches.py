@@ -1,4 +1,4 @@
-"""Batches of tensors from images in memory; every one is a function of (seed, epoch, step).
+"""Batches of tensors; every training batch is a function of (seed, epoch, step).
 
 So a run can stop and go on at any step. It knows neither models nor losses.
 """
@@ -6,6 +6,7 @@ So a run can stop and go on at any step. It knows neither models nor losses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +14,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convatlas.data.augment import Augmentation
+from convatlas.data.augment import varied, views_of
+from convatlas.data.augmentation import Augmentation
 from convatlas.data.cache import ImageArray
+from convatlas.data.draws import Draws, draw
+from convatlas.data.mixing import drawn_mix, mixed, mixes, partner_places
+from convatlas.data.parallel import ordered_map
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.sampling import epoch_order
+from convatlas.data.views import DecodedViews
 from convatlas.errors import DataError, OptionError
 
 __all__ = ["Batch", "EvalBatches", "TrainBatches"]
+
+Places = NDArray[np.int64]
+
+_AHEAD = 2  # batches that are prepared while one is in use
+_AT_ONCE = 8  # images that go through the processor's cache together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,36 +41,42 @@ class Batch:
         images: float32 (N, C, H, W), normalised.
         labels: int64 (N,), class numbers.
         indices: int64 (N,), places in the array that the images came from.
+        partners: int64 (N,), class numbers of the images mixed into these, or None.
+        shares: float32 (N,), what is left of each image's own label in 0…1; None unmixed.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    partners: Tensor | None = None
+    shares: Tensor | None = None
 
 
 class TrainBatches:
-    """Shuffled, augmented, normalised batches.
+    """Shuffled, augmented, mixed, normalised batches.
 
     The last batch of an epoch may be smaller. A single image left over is dropped, because
     batch normalisation cannot learn from one; the shuffle makes it another one each epoch.
 
     Args:
-        images: uint8 (N, H, W, C), as from ``training_images``.
+        images: uint8 (N, H, W, C) or views of files, as from ``training_images``.
         labels: Class number of each image.
         preprocessing: Input size and normalisation.
         augmentation: What to vary at random.
         batch_size: Images per batch.
         seed: Decides order and augmentation.
         device: Where images are augmented and batches live.
+        sizes: Height and width of the images in each epoch, for progressive resizing, none
+            above the input size; None for the input size throughout.
 
     Raises:
         DataError: Labels or channels that do not fit the images, or fewer than two images.
-        OptionError: ``batch_size`` below 1.
+        OptionError: ``batch_size`` below 1, or impossible ``sizes``.
     """
 
     def __init__(
         self,
-        images: ImageArray,
+        images: ImageArray | DecodedViews,
         labels: Sequence[int],
         preprocessing: Preprocessing,
         augmentation: Augmentation,
@@ -67,10 +84,12 @@ class TrainBatches:
         seed: int,
         *,
         device: torch.device | str = "cpu",
+        sizes: Sequence[int] | None = None,
     ) -> None:
         _check(images, labels, preprocessing, batch_size)
         if len(images) < 2:
             raise DataError(f"expected at least 2 training images, got {len(images)}: add some")
+        _check_sizes(sizes, preprocessing.input_size)
         self._images = images
         self._labels = torch.tensor(list(labels), dtype=torch.int64)
         self._preprocessing = preprocessing
@@ -78,47 +97,122 @@ class TrainBatches:
         self._batch_size = batch_size
         self._seed = seed
         self._device = torch.device(device)
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
+        self._sizes = None if sizes is None else tuple(sizes)
+        self._rank, self._world_size = 0, 1
+        self._order: tuple[int, Places] = (-1, np.empty(0, dtype=np.int64))
+
+    def shard(self, rank: int, world_size: int) -> TrainBatches:
+        """Return the batches of one of several processes, which share each batch evenly.
+
+        A process takes every ``world_size``-th image, so all of them together have the batch
+        of one process. Of an epoch's last batch, images are dropped until it can be shared.
+
+        Args:
+            rank: Which process, from 0.
+            world_size: How many there are.
+
+        Raises:
+            OptionError: No such process, or a batch that cannot be shared evenly.
+        """
+        if not 0 <= rank < world_size:
+            raise OptionError(f"expected 0 ≤ rank < {world_size}, got {rank}: count from 0")
+        if self._batch_size % world_size:
+            less = self._batch_size - self._batch_size % world_size
+            raise OptionError(
+                f"expected a batch_size that {world_size} processes can share, got "
+                f"{self._batch_size}: take {less or world_size}"
+            )
+        part = copy(self)
+        part._rank, part._world_size = rank, world_size
+        return part
 
     def __len__(self) -> int:
         """Return the number of steps per epoch."""
         full, rest = divmod(len(self._images), self._batch_size)
-        return full + (rest > 1)
+        return full + (rest // self._world_size > 1)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch."""
-        for step in range(len(self)):
-            yield self.batch(epoch, step)
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from step ``first``, prepared in the background."""
+        steps = len(self) - first
+        return ordered_map(
+            lambda number: self.batch(epoch, first + number), steps, threads=1, ahead=_AHEAD
+        )
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return the batch of a step, 0 … len(self) - 1, of an epoch, 0 or more.
 
         Raises:
-            OptionError: No such step.
+            DataError: A file cannot be read; the message names it.
+            OptionError: No such step, or no size for the epoch.
         """
         if not 0 <= step < len(self):
             raise OptionError(f"expected 0 ≤ step < {len(self)}, got {step}: start the next epoch")
-        start = step * self._batch_size
-        indices = self._order_of(epoch)[start : start + self._batch_size]
-        views = self._augmentation.apply(
-            torch.from_numpy(self._images[indices]).to(self._device),
-            indices,
-            size=self._preprocessing.input_size,
-            seed=self._seed,
-            epoch=epoch,
-            fill=self._preprocessing.mean,
+        size = self._size_of(epoch)
+        indices, copies = self._members(epoch, step)
+        own = np.arange(self._rank, len(indices), self._world_size)
+        if not mixes(self._augmentation):
+            return self._unmixed(epoch, indices[own], copies[own], size)
+        partners = partner_places(len(indices))[own]
+        needed, found = np.unique(np.concatenate((own, partners)), return_inverse=True)
+        batch = self._unmixed(epoch, indices[needed], copies[needed], size)
+        mine, theirs = torch.from_numpy(found).to(self._device).chunk(2)
+        mix = drawn_mix(self._augmentation, self._seed, epoch, step, size)
+        return Batch(
+            mixed(batch.images[mine], batch.images[theirs], mix),
+            batch.labels[mine],
+            batch.indices[mine],
+            batch.labels[theirs],
+            torch.full((len(own),), mix.share, device=self._device),
         )
+
+    def _size_of(self, epoch: int) -> int:
+        if self._sizes is None:
+            return self._preprocessing.input_size
+        if not 0 <= epoch < len(self._sizes):
+            raise OptionError(
+                f"expected an epoch with a size, 0 ≤ epoch < {len(self._sizes)}, got {epoch}: "
+                "give sizes for more epochs"
+            )
+        return self._sizes[epoch]
+
+    def _members(self, epoch: int, step: int) -> tuple[Places, Places]:
+        """Return the images of all processes at a step, and which view of each it is."""
+        order = self._order
+        if order[0] != epoch:
+            self._order = order = (epoch, epoch_order(len(self._images), self._seed, epoch))
+        start = step * self._batch_size
+        stop = min(start + self._batch_size, len(self._images))
+        places = np.arange(start, stop - (stop - start) % self._world_size, dtype=np.int64)
+        turns, copies = np.divmod(places, self._augmentation.repeats)
+        return order[1][turns], copies
+
+    def _unmixed(self, epoch: int, indices: Places, copies: Places, size: int) -> Batch:
+        u = draw(self._augmentation, self._seed, epoch, indices, copies)
         places = torch.from_numpy(indices)
         return Batch(
-            self._preprocessing.normalize(views),
+            self._views(u, indices, size),
             self._labels[places].to(self._device),
             places.to(self._device),
         )
 
-    def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        if self._order[0] != epoch:
-            self._order = (epoch, epoch_order(len(self._images), self._seed, epoch))
-        return self._order[1]
+    def _views(self, u: Draws, indices: Places, size: int) -> Tensor:
+        record = self._preprocessing
+        if not isinstance(self._images, DecodedViews):
+            pixels = torch.from_numpy(self._images[indices]).to(self._device)
+            return self._finished(
+                u, views_of(self._augmentation, u, pixels, record.input_size, size)
+            )
+        pixels = torch.from_numpy(self._images.views(self._augmentation, u, indices, size))
+        x = torch.empty(len(indices), record.channels, size, size)
+        for start in range(0, len(indices), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            part = pixels[some].permute(0, 3, 1, 2).contiguous().float().div_(255)
+            x[some] = self._finished({name: values[some] for name, values in u.items()}, part)
+        return x.to(self._device)
+
+    def _finished(self, u: Draws, x: Tensor) -> Tensor:
+        record = self._preprocessing
+        return record.normalize(varied(self._augmentation, u, x, record.mean))
 
 
 class EvalBatches:
@@ -163,16 +257,22 @@ class EvalBatches:
         return -(-len(self._images) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches in order."""
-        for start in range(0, len(self._images), self._batch_size):
-            indices = np.arange(start, min(start + self._batch_size, len(self._images)))
-            images = self._preprocessing.tensor(self._images[indices]).to(self._device)
-            places = torch.from_numpy(indices)
-            yield Batch(images, self._labels[places].to(self._device), places.to(self._device))
+        """Yield the batches in order, prepared in the background."""
+        return ordered_map(self._batch, len(self), threads=1, ahead=_AHEAD)
+
+    def _batch(self, number: int) -> Batch:
+        start = number * self._batch_size
+        indices = np.arange(start, min(start + self._batch_size, len(self._images)))
+        images = self._preprocessing.tensor(self._images[indices]).to(self._device)
+        places = torch.from_numpy(indices)
+        return Batch(images, self._labels[places].to(self._device), places.to(self._device))
 
 
 def _check(
-    images: ImageArray, labels: Sequence[int], preprocessing: Preprocessing, batch_size: int
+    images: ImageArray | DecodedViews,
+    labels: Sequence[int],
+    preprocessing: Preprocessing,
+    batch_size: int,
 ) -> None:
     if batch_size < 1:
         raise OptionError(f"expected batch_size ≥ 1, got {batch_size}: pass 32")
@@ -183,3 +283,11 @@ def _check(
             f"expected images of {preprocessing.channels} channels, got {images.shape[-1]}: "
             "decode them with the same preprocessing"
         )
+
+
+def _check_sizes(sizes: Sequence[int] | None, input_size: int) -> None:
+    for size in () if sizes is None else sizes:
+        if not 1 <= size <= input_size:
+            raise OptionError(
+                f"expected sizes in 1…{input_size}, the input size, got {size}: correct them"
+            )

@@ -1,6 +1,7 @@
 """A source decoded once into one uint8 array; too large for memory, and it decodes on demand.
 
-Both give the same pixels, so nothing but speed depends on the memory limit.
+For evaluation both give the same pixels, so nothing but speed depends on the memory limit. For
+training what is too large becomes ``DecodedViews``, which see more of an image and sharper.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from convatlas.data.parallel import Progress, ordered_map
 from convatlas.data.preprocess import Preprocessing
-from convatlas.data.source import ImageSource
+from convatlas.data.splits import ImageSource
+from convatlas.data.views import DecodedViews
 
 __all__ = [
     "DEFAULT_MEMORY_LIMIT_BYTES",
@@ -118,7 +120,8 @@ def evaluation_images(
     Raises:
         DataError: A file cannot be read; the message names it.
     """
-    return _kept(OnDemandImages(source, preprocessing), progress, memory_limit_bytes)
+    images = OnDemandImages(source, preprocessing)
+    return images if images.nbytes > memory_limit_bytes else images.decode_all(progress)
 
 
 def training_images(
@@ -127,14 +130,15 @@ def training_images(
     progress: Progress | None = None,
     *,
     memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
-) -> ImageArray:
+) -> ImageArray | DecodedViews:
     """Return every image with a margin around what evaluation sees, for crops and shifts.
 
     The scale is that of evaluation: the shorter side is ``preprocessing.resized_side`` pixels
     long and the centre square is kept, so the centre of each is what evaluation sees. Only the
     ends of the longer side are lost. There is no margin, and so no loss, with ``"stretch"``, nor
     where every image already has the input's size. JPEGs far above that are decoded at
-    1/2, 1/4 or 1/8, never below twice the side.
+    1/2, 1/4 or 1/8, never below twice the side. Above the memory limit the images stay in their
+    files, and each view is cut from the whole of one.
 
     The arguments and errors are those of :func:`evaluation_images`.
     """
@@ -144,11 +148,9 @@ def training_images(
     else:
         wide = replace(preprocessing, input_size=side, resize_mode="crop", crop_fraction=1.0)
     images = OnDemandImages(source, wide, at_least=2 * side)
-    return _kept(images, progress, memory_limit_bytes)
-
-
-def _kept(images: OnDemandImages, progress: Progress | None, limit: int) -> ImageArray:
-    return images if images.nbytes > limit else images.decode_all(progress)
+    if images.nbytes > memory_limit_bytes:
+        return DecodedViews(source, preprocessing)
+    return images.decode_all(progress)
 
 
 def _all_of_size(source: ImageSource, side: int) -> bool:

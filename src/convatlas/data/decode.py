@@ -1,7 +1,9 @@
 """From a file to an upright 8-bit image, grey (``"L"``) or colour (``"RGB"``).
 
 16-bit values are scaled to 8 bits, transparent pixels are laid on white, CMYK and palettes
-become RGB, an animation gives its first frame, and the EXIF orientation is applied.
+become RGB, an animation gives its first frame, and the EXIF orientation is applied. Colour
+profiles (ICC) are ignored: the stored values are taken as they are, as other loaders of training
+images do, so a photo in Adobe RGB or Display P3 looks a little paler than its owner meant it.
 It knows neither folders nor classes nor networks.
 """
 
@@ -12,8 +14,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,7 +25,16 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from convatlas.errors import DataError
 
-__all__ = ["EXTENSIONS", "ImageHeader", "decode", "printable", "read_header", "why_unreadable"]
+__all__ = [
+    "EXTENSIONS",
+    "FIRST_SWAPPING",
+    "ImageHeader",
+    "decode",
+    "printable",
+    "read_header",
+    "read_orientation",
+    "why_unreadable",
+]
 
 EXTENSIONS = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -32,7 +45,8 @@ _DEEP_FORMATS = ("PNG", "PPM")
 _SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F"}) | _SIXTEEN_BIT
 _TIFF_WIDTH, _TIFF_HEIGHT, _ORIENTATION_TAG = 0x0100, 0x0101, 0x0112
-_FIRST_SWAPPING = 5  # orientations from here on swap height and width
+FIRST_SWAPPING = 5
+"""EXIF's orientations from here on swap height and width."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -53,19 +67,22 @@ class ImageHeader:
     channels: int
 
 
-def decode(path: str | Path, at_least: int | None = None) -> Image.Image:
-    """Return the image in ``path``, upright, in mode ``"L"`` or ``"RGB"``.
+def decode(
+    file: str | Path | bytes, at_least: int | None = None, *, name: str | Path = ""
+) -> Image.Image:
+    """Return the image in ``file``, upright, in mode ``"L"`` or ``"RGB"``.
 
     Args:
-        path: The image file.
+        file: The path of an image file, or its content.
         at_least: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is faster, as long
             as neither side gets shorter than this many pixels; None for full size.
+        name: What messages call the file; needed for a content alone.
 
     Raises:
         DataError: Missing, damaged, no image, larger than Pillow's decompression-bomb limit,
             or with 32-bit values that have no fixed range.
     """
-    with _opened(path) as image:
+    with _opened(file, name) as image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         image.load()
@@ -74,21 +91,33 @@ def decode(path: str | Path, at_least: int | None = None) -> Image.Image:
         return plain if turn is None else plain.transpose(turn)
 
 
-def read_header(path: str | Path) -> ImageHeader:
-    """Return size and channels of the image in ``path`` without decoding its pixels.
+def read_header(file: str | Path | bytes, *, name: str | Path = "") -> ImageHeader:
+    """Return size and channels of the image in ``file`` without decoding its pixels.
+
+    The arguments are those of :func:`decode`.
 
     Raises:
         DataError: Missing, no image, or larger than Pillow's decompression-bomb limit.
     """
-    with _opened(path) as image:
+    with _opened(file, name) as image:
         width, height = image.size
         if isinstance(image, TiffImageFile):  # whether its size is upright depends on Pillow
             width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
-            turned = image.tag_v2.get(_ORIENTATION_TAG, 1) >= _FIRST_SWAPPING
+            turned = image.tag_v2.get(_ORIENTATION_TAG, 1) >= FIRST_SWAPPING
         else:  # the other formats would decode all pixels to look for a block that is not there
-            turned = "exif" in image.info and _orientation(image) >= _FIRST_SWAPPING
+            turned = "exif" in image.info and _orientation(image) >= FIRST_SWAPPING
         height, width = (width, height) if turned else (height, width)
         return ImageHeader(height, width, 1 if image.mode in _GREY else 3)
+
+
+def read_orientation(file: str | Path | bytes, *, name: str | Path = "") -> int:
+    """Return EXIF's number for the way the image in ``file`` is stored: 1…8, 1 if it has none.
+
+    The arguments and errors are those of :func:`read_header`.
+    """
+    with _opened(file, name) as image:
+        orientation = _orientation(image)
+    return orientation if orientation in _UPRIGHT else 1
 
 
 def printable(name: str | Path) -> str:
@@ -137,28 +166,33 @@ _QUIET = _QuietPillow()
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def _opened(file: str | Path | bytes, name: str | Path) -> Iterator[Image.Image]:
     """Open an image, and turn what Pillow raises over a damaged one into a DataError."""
+    shown = printable(name if isinstance(file, bytes) or name else file)
     try:
-        if os.path.getsize(path) == 0:
+        if (len(file) if isinstance(file, bytes) else os.path.getsize(file)) == 0:
             raise DataError("the file is empty")
         # A stream, because Pillow maps a plain TIFF given by its path into memory, and then
         # garbles it if its orientation swaps height and width.
-        with _QUIET, open(path, "rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+        with _QUIET, _stream(file) as stream, Image.open(stream, formats=_FORMATS) as image:
             yield image
     except MemoryError:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(
             f"expected an image below Pillow's limit of {2 * (Image.MAX_IMAGE_PIXELS or 0):,} "
-            f"pixels, got more in {printable(path)}: "
+            f"pixels, got more in {shown}: "
             "make it smaller or raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except Exception as error:  # decoders raise nearly every class over damaged bytes
         raise DataError(
-            f"expected an image in {printable(path)}, got a file that cannot be read because "
+            f"expected an image in {shown}, got a file that cannot be read because "
             f"{why_unreadable(error)}: remove it or save it again"
         ) from error
+
+
+def _stream(file: str | Path | bytes) -> BinaryIO:
+    return BytesIO(file) if isinstance(file, bytes) else open(file, "rb")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -9,17 +9,20 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from PIL import Image
-
-from convatlas.data.decode import EXTENSIONS, ImageHeader, decode, printable, read_header
+from convatlas.data.decode import EXTENSIONS, printable
+from convatlas.data.splits import ImageSource, Splits
+from convatlas.data.stored import ImageFiles
 from convatlas.errors import DataError
 
-__all__ = ["ImageFolder", "subfolders"]
+__all__ = ["ImageFolder", "open_folder", "subfolders"]
+
+_TRAIN = "train"
+_VALIDATION = ("val", "valid", "validation", "test")
 
 _ARCHIVES = frozenset({".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"})
 
 
-class ImageFolder:
+class ImageFolder(ImageFiles):
     """Images in ``root/<class>/…``, classes and files in the order of their names.
 
     Images may lie deeper inside a class. Hidden files and folders, and files that are no
@@ -34,41 +37,47 @@ class ImageFolder:
     """
 
     def __init__(self, root: str | Path, *, name: str | None = None) -> None:
-        self.root = Path(root)
-        self.name = printable(self.root.resolve().name) if name is None else name
-        folders = _class_folders(self.root)
-        self.classes: tuple[str, ...] = tuple(folder.name for folder in folders)
+        root = Path(root)
+        folders = _class_folders(root)
         paths: list[Path] = []
         labels: list[int] = []
         for label, folder in enumerate(folders):
             images = _images_inside(folder)
             paths += images
             labels += [label] * len(images)
-        self.labels: tuple[int, ...] = tuple(labels)
-        self._paths = tuple(paths)
+        name = printable(root.resolve().name) if name is None else name
+        super().__init__(root, name, [folder.name for folder in folders], labels, paths)
 
-    def __len__(self) -> int:
-        return len(self._paths)
 
-    def load(self, index: int, at_least: int | None = None) -> Image.Image:
-        """Return an image, upright, in mode ``"L"`` or ``"RGB"``; see ``decode``.
+def open_folder(spec: str) -> Splits | ImageSource:
+    """Open a folder of class folders, or one that holds such folders as train and val (or test).
 
-        Raises:
-            DataError: The file cannot be read as an image.
-        """
-        return decode(self._paths[index], at_least)
+    Raises:
+        DataError: Nothing usable there, or other classes in validation than in training.
+    """
+    root = Path(spec).expanduser()
+    named = {folder.name.lower(): folder for folder in subfolders(root)}
+    validation = next((named[name] for name in _VALIDATION if name in named), None)
+    if _TRAIN in named and validation is not None:
+        return _in_folders(root, named[_TRAIN], validation)
+    return ImageFolder(named[_TRAIN] if list(named) == [_TRAIN] else root)
 
-    def header(self, index: int) -> ImageHeader:
-        """Return size and channels of an image without decoding its pixels.
 
-        Raises:
-            DataError: The file cannot be read as an image.
-        """
-        return read_header(self._paths[index])
-
-    def describe(self, index: int) -> str:
-        """Return the path of an image, relative to the folder."""
-        return printable(self._paths[index].relative_to(self.root).as_posix())
+def _in_folders(root: Path, train: Path, validation: Path) -> Splits:
+    name = printable(root.resolve().name)
+    seen = ImageFolder(train, name=f"{name}/{train.name}")
+    judged = ImageFolder(validation, name=f"{name}/{validation.name}")
+    odd = sorted({*seen.classes} ^ {*judged.classes})
+    if odd:
+        alone = [
+            f"{label} only in {(train if label in seen.classes else validation).name}/"
+            for label in odd
+        ]
+        raise DataError(
+            f"expected the same classes in {train.name}/ and {validation.name}/ of "
+            f"{printable(root)}, got {printable(', '.join(alone[:5]))}: add or remove the folders"
+        )
+    return Splits(seen, judged, f"the folders {train.name}/ and {validation.name}/")
 
 
 def subfolders(root: Path) -> list[Path]:

@@ -21,19 +21,34 @@ _MOST_THREADS = 8
 
 
 def ordered_map(
-    function: Callable[[int], _Result], count: int, progress: Progress | None = None
+    function: Callable[[int], _Result],
+    count: int,
+    progress: Progress | None = None,
+    *,
+    threads: int | None = None,
+    ahead: int | None = None,
 ) -> Iterator[_Result]:
     """Yield ``function(0)`` … ``function(count - 1)`` in that order, computed in parallel.
 
-    Only a few results are ever held. An exception of ``function`` ends the work and is raised.
+    Only a few results are ever held. An exception of ``function`` ends the work and is raised
+    in its turn. When the iterator is closed, no thread of it is left.
+
+    Args:
+        function: What to compute.
+        count: How often.
+        progress: Called as ``progress(done, total)``.
+        threads: How many work; None for one per core, but few.
+        ahead: How many results may be under way or wait, beside the one in use; None for
+            enough to keep the threads busy.
     """
-    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
+    most = 4 * threads if ahead is None else ahead + 1
     pending: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             submitted = 0
             for done in range(1, count + 1):
-                while submitted < count and len(pending) < 4 * threads:
+                while submitted < count and len(pending) < most:
                     pending.append(pool.submit(function, submitted))
                     submitted += 1
                 yield pending.popleft().result()

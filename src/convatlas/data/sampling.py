@@ -1,7 +1,7 @@
 """Chance as a pure function: numbers, orders and splits that depend on their arguments alone.
 
 Everything is drawn from Philox, a counter-based generator whose stream numpy never changes:
-key = (seed, epoch), counter = (·, ·, index, purpose). So neither the order of the calls nor
+key = (seed, epoch), counter = (·, copy, index, purpose). So neither the order of the calls nor
 the number of workers nor a resumed run can change a draw.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011.
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from convatlas.errors import DataError, OptionError
 
-__all__ = ["epoch_order", "image_uniforms", "stratified_split"]
+__all__ = ["batch_uniforms", "epoch_order", "image_uniforms", "stratified_split"]
 
 Indices = NDArray[np.int64]
 
-_ORDER, _IMAGE, _SPLIT = range(3)
+_ORDER, _IMAGE, _SPLIT, _BATCH = range(4)
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> Indices:
@@ -28,14 +28,25 @@ def epoch_order(n: int, seed: int, epoch: int) -> Indices:
     return _permutation(n, seed, epoch, 0, _ORDER)
 
 
-def image_uniforms(seed: int, epoch: int, indices: Indices, count: int) -> NDArray[np.float64]:
+def image_uniforms(
+    seed: int, epoch: int, indices: Indices, count: int, copies: Indices | None = None
+) -> NDArray[np.float64]:
     """Return ``count`` uniform numbers in [0, 1) for each image, of shape (len(indices), count).
 
-    A row depends on (seed, epoch, index) alone, and its first numbers not on ``count``.
+    A row depends on (seed, epoch, index, copy) alone, and its first numbers not on ``count``.
+    ``copies`` counts from 0 the views of one image in one epoch; None for one view of each.
     """
-    rows = [_raw(count, seed, epoch, int(index), _IMAGE) for index in indices]
-    words = np.stack(rows) if rows else np.empty((0, count), dtype=np.uint64)
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    numbers = np.zeros_like(indices) if copies is None else copies
+    rows = [
+        _raw(count, seed, epoch, int(index), _IMAGE, int(copy))
+        for index, copy in zip(indices, numbers, strict=True)
+    ]
+    return _uniform(np.stack(rows) if rows else np.empty((0, count), dtype=np.uint64))
+
+
+def batch_uniforms(seed: int, epoch: int, step: int, count: int) -> NDArray[np.float64]:
+    """Return ``count`` uniform numbers in [0, 1) that depend on (seed, epoch, step) alone."""
+    return _uniform(_raw(count, seed, epoch, step, _BATCH))
 
 
 def stratified_split(
@@ -91,10 +102,16 @@ def _permutation(n: int, seed: int, epoch: int, index: int, purpose: int) -> Ind
     return np.argsort(_raw(n, seed, epoch, index, purpose), kind="stable").astype(np.int64)
 
 
-def _raw(count: int, seed: int, epoch: int, index: int, purpose: int) -> NDArray[np.uint64]:
+def _uniform(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _raw(
+    count: int, seed: int, epoch: int, index: int, purpose: int, copy: int = 0
+) -> NDArray[np.uint64]:
     """Return ``count`` raw 64-bit words; the first counter word steps through them."""
     if seed < 0:
         raise OptionError(f"expected seed ≥ 0, got {seed}: pass 0")
     key = np.array([seed, epoch], dtype=np.uint64)
-    counter = np.array([0, 0, index, purpose], dtype=np.uint64)
+    counter = np.array([0, copy, index, purpose], dtype=np.uint64)
     return np.asarray(np.random.Philox(key=key, counter=counter).random_raw(count), dtype=np.uint64)

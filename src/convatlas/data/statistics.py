@@ -6,7 +6,7 @@ Reading facts costs no decoding; nothing here decides what to do with them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import median
@@ -18,7 +18,14 @@ from convatlas.data.parallel import Progress
 from convatlas.data.source import ImageSource
 from convatlas.errors import DataError
 
-__all__ = ["Extent", "SourceFacts", "channel_statistics", "describe_source"]
+__all__ = [
+    "Extent",
+    "SourceFacts",
+    "channel_statistics",
+    "describe_source",
+    "extent_of",
+    "moments",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +77,8 @@ def describe_source(source: ImageSource, progress: Progress | None = None) -> So
         images=len(source),
         per_class={name: counts[label] for label, name in enumerate(source.classes)},
         channels=max(header.channels for header in headers),
-        height=_extent([header.height for header in headers]),
-        width=_extent([header.width for header in headers]),
+        height=extent_of([header.height for header in headers]),
+        width=extent_of([header.width for header in headers]),
     )
 
 
@@ -95,16 +102,22 @@ def channel_statistics(
         counts = histogram if counts is None else counts + histogram
     if counts is None:
         raise DataError("expected images to measure, got none: add some")
-    moments = [_moments(row.tolist()) for row in counts]
-    return tuple(mean for mean, _ in moments), tuple(std for _, std in moments)
+    pairs = [moments(row.tolist()) for row in counts]
+    return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
 
 
-def _moments(histogram: list[int]) -> tuple[float, float]:
+def moments(histogram: Sequence[int]) -> tuple[float, float]:
+    """Return mean and population standard deviation, on the 0…1 scale, of counts per value.
+
+    Args:
+        histogram: How often each of the values 0 … 255 occurs.
+    """
     n = sum(histogram)
     first = sum(value * count for value, count in enumerate(histogram))
     second = sum(value * value * count for value, count in enumerate(histogram))
     return first / (255 * n), sqrt(n * second - first * first) / (255 * n)
 
 
-def _extent(pixels: list[int]) -> Extent:
+def extent_of(pixels: Sequence[int]) -> Extent:
+    """Return smallest, median and largest of some numbers of pixels, at least one."""
     return Extent(min(pixels), median(pixels), max(pixels))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Rectangles", "Views", "center", "erase", "recolor", "resample"]
+__all__ = ["Rectangles", "Views", "center", "erase", "recolor", "relight", "resample"]
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +40,18 @@ class Views:
     width: Floats
     radians: Floats
     mirrored: NDArray[np.bool_]
+
+    def one(self, place: int) -> Views:
+        """Return the view of one image."""
+        which = slice(place, place + 1)
+        return Views(
+            center_y=self.center_y[which],
+            center_x=self.center_x[which],
+            height=self.height[which],
+            width=self.width[which],
+            radians=self.radians[which],
+            mirrored=self.mirrored[which],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +115,11 @@ def recolor(x: Tensor, brightness: Floats, contrast: Floats, saturation: Floats)
     mean = luma.mean(dim=(1, 2, 3), keepdim=True)
     grey = luma.mul_((1 - s) * c * b).add_((1 - c) * b * mean)
     return (x * (s * c * b)).add_(grey).clamp_(0, 1)
+
+
+def relight(x: Tensor, light: Floats) -> Tensor:
+    """Return ``x`` (N, 3, H, W) with a colour added to every pixel of an image, (N, 3)."""
+    return x + torch.from_numpy(light.astype(np.float32)).to(x.device)[:, :, None, None]
 
 
 def erase(x: Tensor, rectangles: Rectangles, fill: tuple[float, ...]) -> Tensor:

@@ -24,6 +24,7 @@ from convatlas.models.attention import attend
 from convatlas.models.catalogue import find_entry
 from convatlas.models.dilation import limit_output_stride
 from convatlas.models.pyramid import Pyramid, stages_of
+from convatlas.models.stochastic_depth import set_drop_path
 
 __all__ = ["Common", "create_model", "register"]
 
@@ -102,6 +103,7 @@ def create_model(
     output_stride: int = 32,
     features: Sequence[int] | None = None,
     attention: Callable[[int], nn.Module] | None = None,
+    drop_path: float | None = None,
     **options: Any,
 ) -> ConvNet | Pyramid:
     """Build a network of the atlas by name.
@@ -121,6 +123,8 @@ def create_model(
         attention: Makes from its channels the attention of every block, such as
             ``SqueezeExcite`` or ``partial(SqueezeExcite, reduced=8)``; see ``attend``. Published
             weights know nothing of it, and it stays as initialised; a file must hold it too.
+        drop_path: Probability of leaving out the last block's branch while training (stochastic
+            depth); None for the paper's.
         **options: ``num_classes``, ``in_channels``, ``stem``, ``dropout``, and the family's own.
 
     Raises:
@@ -149,6 +153,8 @@ def create_model(
         model = attend(model, attention)
     if weights is not None and is_file:
         model = _loaded(model, name, weights)
+    if drop_path is not None:
+        model = set_drop_path(model, drop_path)
     return model if stages is None else Pyramid(model, stages)
 
 
@@ -160,7 +166,7 @@ def _loaded(model: ConvNet, name: str, weights: str | Path) -> ConvNet:
 
 def _refuse_unknown(name: str, build: Callable[..., ConvNet], options: Mapping[str, Any]) -> None:
     own = [p.name for p in inspect.signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    known = ["weights", "output_stride", "features", "attention", *_COMMON, *own]
+    known = ["weights", "output_stride", "features", "attention", "drop_path", *_COMMON, *own]
     for key in options:
         if key not in known:
             hint = nearest(key, known)

@@ -88,6 +88,8 @@ class PlainBlock(nn.Sequential):
 class BasicBlock(nn.Module):
     """``relu(x + f(x))``, f = 3×3 → 3×3 (figure 5, left)."""
 
+    branch_end = "attention"
+
     def __init__(
         self,
         in_channels: int,
@@ -124,6 +126,8 @@ class Bottleneck(nn.Module):
         attention: Makes what scales f's output, or None for nothing.
         stride_in: The convolution that has the stride, ``"3x3"`` or the paper's ``"1x1"``.
     """
+
+    branch_end = "attention"
 
     def __init__(
         self,

@@ -62,6 +62,8 @@ class Preactivated(nn.Module):
             Residual Networks, section 2.4).
     """
 
+    branch_end = "attention"
+
     def __init__(
         self,
         in_channels: int,

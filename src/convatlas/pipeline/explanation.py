@@ -13,8 +13,7 @@ from PIL import Image
 from convatlas.explain.cam import default_stage, grad_cam
 from convatlas.files import write_file
 from convatlas.models.anatomy import ConvNet
-from convatlas.pipeline.preparation import Images, Prepared
-from convatlas.pipeline.training import held_out
+from convatlas.pipeline.training import Job, held_out
 from convatlas.render.overlay import heat_overlay
 from convatlas.tasks.classify import Classification
 
@@ -32,13 +31,14 @@ class _Case:
     confidence: float
 
 
-def explain(model: ConvNet, prepared: Prepared, images: Images, folder: Path) -> dict[str, Any]:
+def explain(model: ConvNet, job: Job, folder: Path) -> dict[str, Any]:
     """Write pictures with Grad-CAM overlays below ``folder / "images"``.
 
     Returns:
         The record of the pictures, as JSON values.
     """
-    cases = _cases(model, prepared, images)
+    images, prepared = job.images, job.prepared
+    cases = _cases(model, job)
     first = images.validation[np.array([0])]
     stage = default_stage(model, images.preprocessing.tensor(first))
     pictures = []
@@ -62,9 +62,9 @@ def explain(model: ConvNet, prepared: Prepared, images: Images, folder: Path) ->
     return {"stage": stage, "pictures": pictures}
 
 
-def _cases(model: ConvNet, prepared: Prepared, images: Images) -> list[_Case]:
+def _cases(model: ConvNet, job: Job) -> list[_Case]:
     """Return the most confident mistakes, then the most confident right answer of each class."""
-    predictions = Classification().predict(model, held_out(prepared, images, 64))
+    predictions = Classification().predict(model, held_out(job, 64))
     confidence, predicted = predictions.logits.softmax(1).max(1)
     order = confidence.argsort(descending=True, stable=True).tolist()
     wrong: list[_Case] = []

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from convatlas.analysis.latency import measure_latency
-from convatlas.data.augmentation import Augmentation, for_digits, for_photos
+from convatlas.data.augmentation import Augmentation
 from convatlas.data.cache import ImageArray, evaluation_images, training_images
 from convatlas.data.preprocess import IMAGENET, Preprocessing
-from convatlas.data.source import ImageSource, Splits, open_source
+from convatlas.data.source import ImageSource, Splits, Subset, open_source
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
 from convatlas.data.verify import verify
 from convatlas.models.anatomy import ConvNet
@@ -22,9 +21,22 @@ from convatlas.pipeline.settings import RunSettings
 from convatlas.search.choose import Candidate, Choice, Task, choose
 from convatlas.train.recipe import Recipe, find_recipe
 
-__all__ = ["Images", "Prepared", "build", "load_images", "pick", "prepare", "recipe_for"]
+__all__ = [
+    "Images",
+    "Prepared",
+    "build",
+    "fitting_recipe",
+    "lasting",
+    "load_images",
+    "pick",
+    "prepare",
+    "recipe_for",
+    "task_of",
+]
 
 Progress = Callable[[int, int], None]
+
+_MOST_MEASURED = 10_000  # images: 500 million values give the mean to five digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +81,29 @@ class Images:
     augmentation: Augmentation
 
 
-def prepare(settings: RunSettings, progress: Progress | None = None) -> Prepared:
+def prepare(
+    data: str,
+    progress: Progress | None = None,
+    *,
+    seed: int = 0,
+    holdout: float = 0.2,
+    skip_bad: bool = False,
+) -> Prepared:
     """Open the data, and decode every image once so that none fails later.
+
+    Args:
+        data: What ``open_source`` opens.
+        progress: Called as ``progress(done, total)``.
+        seed: Decides which images are held out where the data have no split of their own.
+        holdout: Share of each class held out then.
+        skip_bad: Whether unreadable images are left out instead of raising.
 
     Raises:
         DataError: Images or folders that cannot be used.
     """
-    splits = open_source(settings.data, seed=settings.seed)
+    splits = open_source(data, seed=seed, holdout=holdout)
     parts: list[ImageSource] = [
-        verify(part, progress, settings.skip_bad) for part in (splits.train, splits.validation)
+        verify(part, progress, skip_bad) for part in (splits.train, splits.validation)
     ]
     readable = Splits(parts[0], parts[1], splits.origin)
     return Prepared(readable, describe_source(parts[0]), describe_source(parts[1]))
@@ -90,13 +116,7 @@ def pick(settings: RunSettings, prepared: Prepared) -> Choice:
         BudgetError: Nothing meets the budget.
         UnknownNameError: The network that was asked for does not exist.
     """
-    facts = prepared.train
-    task = Task(
-        image_size=int(min(facts.height.median, facts.width.median)),
-        channels=facts.channels,
-        num_classes=len(prepared.classes),
-        train_images=facts.images,
-    )
+    task = task_of(prepared)
 
     def time_one(candidate: Candidate) -> float:
         model = build(replace(candidate, weights=None), task.num_classes).eval()
@@ -110,6 +130,17 @@ def pick(settings: RunSettings, prepared: Prepared) -> Choice:
         name=settings.model,
         pretrained=settings.pretrained,
         timer=time_one,
+    )
+
+
+def task_of(prepared: Prepared) -> Task:
+    """Return what a choice needs to know of the data."""
+    facts = prepared.train
+    return Task(
+        image_size=int(min(facts.height.median, facts.width.median)),
+        channels=facts.channels,
+        num_classes=len(prepared.classes),
+        train_images=facts.images,
     )
 
 
@@ -127,11 +158,13 @@ def build(candidate: Candidate, num_classes: int, seed: int = 0) -> ConvNet:
 
 
 def load_images(
-    prepared: Prepared, candidate: Candidate, progress: Progress | None = None
+    prepared: Prepared,
+    candidate: Candidate,
+    augmentation: Augmentation,
+    progress: Progress | None = None,
 ) -> Images:
     """Decode both splits for the network's input."""
     preprocessing = _preprocessing(prepared, candidate)
-    augmentation = for_digits() if candidate.stem else for_photos()
     return Images(
         training_images(prepared.splits.train, preprocessing, progress),
         evaluation_images(prepared.splits.validation, preprocessing, progress),
@@ -141,7 +174,13 @@ def load_images(
 
 
 def recipe_for(candidate: Candidate, settings: RunSettings, train_images: int) -> Recipe:
-    """Return the recipe that fits the start and the size of the images.
+    """Return the fitting recipe with the seed and the epochs that were asked for."""
+    recipe = fitting_recipe(candidate, train_images).override({"training.seed": settings.seed})
+    return recipe if settings.epochs is None else lasting(recipe, settings.epochs)
+
+
+def fitting_recipe(candidate: Candidate, train_images: int) -> Recipe:
+    """Return the shipped recipe that fits the start and the size of the images.
 
     It keeps the last epoch's weights, because the held-out images are what is reported on.
     """
@@ -151,8 +190,7 @@ def recipe_for(candidate: Candidate, settings: RunSettings, train_images: int) -
         recipe = find_recipe("small-images")
     else:
         recipe = with_enough_steps(find_recipe("from-scratch"), train_images)
-    recipe = recipe.override({"training.seed": settings.seed, "training.keep": "last"})
-    return recipe if settings.epochs is None else lasting(recipe, settings.epochs)
+    return recipe.override({"training.keep": "last"})
 
 
 def with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
@@ -168,15 +206,25 @@ def with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
 
 def lasting(recipe: Recipe, epochs: int) -> Recipe:
     """Return the recipe for another number of epochs, its parts in proportion."""
-    share = min(1.0, epochs / recipe.training.epochs)
+    scale = epochs / recipe.training.epochs
+    share = min(1.0, scale)
     frozen = min(round(recipe.transfer.freeze_epochs * share), epochs - 1)
     return recipe.override(
         {
             "training.epochs": epochs,
             "schedule.warmup_epochs": recipe.schedule.warmup_epochs * share,
+            "schedule.milestones": [each * scale for each in recipe.schedule.milestones],
+            "schedule.every_epochs": recipe.schedule.every_epochs * scale,
             "transfer.freeze_epochs": frozen,
+            "growth.epochs": round(recipe.growth.epochs * scale),
         }
     )
+
+
+def _some(source: ImageSource) -> ImageSource:
+    """Return every k-th image, so that no more than 10,000 are measured."""
+    step = -(-len(source) // _MOST_MEASURED)
+    return source if step == 1 else Subset(source, range(0, len(source), step))
 
 
 def _preprocessing(prepared: Prepared, candidate: Candidate) -> Preprocessing:
@@ -191,6 +239,6 @@ def _preprocessing(prepared: Prepared, candidate: Candidate) -> Preprocessing:
         std=(0.5,) * candidate.in_channels,
         resize_mode="stretch" if candidate.stem else "crop",
     )
-    mean, std = channel_statistics(evaluation_images(prepared.splits.train, plain))
+    mean, std = channel_statistics(evaluation_images(_some(prepared.splits.train), plain))
     # A channel that never changes has no deviation to divide by.
     return replace(plain, mean=mean, std=tuple(max(value, 1 / 255) for value in std))

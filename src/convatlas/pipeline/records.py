@@ -20,7 +20,7 @@ from convatlas.data.preprocess import Preprocessing
 from convatlas.files import write_json
 from convatlas.models.anatomy import ConvNet
 from convatlas.pipeline.preparation import Images, Prepared
-from convatlas.pipeline.settings import RUN_FILE, RunSettings
+from convatlas.pipeline.settings import RUN_FILE
 from convatlas.search.choose import Candidate, Choice
 
 __all__ = ["Logbook", "choice_record", "cost_record", "data_record"]
@@ -31,17 +31,19 @@ class Logbook:
 
     Args:
         folder: The run folder.
-        settings: What was asked.
+        settings: What was asked, as JSON values; ``"seed"`` is among them.
+        kind: The command that makes the folder.
     """
 
-    def __init__(self, folder: Path, settings: RunSettings) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], kind: str = "run") -> None:
         self._path = folder / RUN_FILE
         self._record: dict[str, Any] = {
             "name": folder.name,
+            "kind": kind,
             "command": " ".join(["convatlas", *sys.argv[1:]]),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "settings": settings.to_dict(),
-            "seed": settings.seed,
+            "settings": settings,
+            "seed": settings["seed"],
             "versions": {
                 "convatlas": __version__,
                 "torch": torch.__version__,

@@ -8,44 +8,33 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from convatlas.files import require_writable, write_json, write_text
 from convatlas.pipeline.explanation import explain
 from convatlas.pipeline.preparation import (
-    Images,
     Prepared,
-    Progress,
-    load_images,
     pick,
     prepare,
     recipe_for,
 )
 from convatlas.pipeline.records import Logbook, choice_record, cost_record, data_record
-from convatlas.pipeline.settings import CHOICE_FILE, RUN_FILE, RunSettings, new_folder, read_record
+from convatlas.pipeline.settings import (
+    CHOICE_FILE,
+    RECIPE_FILE,
+    RUN_FILE,
+    RunSettings,
+    new_folder,
+    read_record,
+)
 from convatlas.pipeline.shipping import ship
-from convatlas.pipeline.trained import TrainedModel, save_trained
-from convatlas.pipeline.training import evaluate, train
+from convatlas.pipeline.training import Job, evaluate, make_job, train
+from convatlas.pipeline.watching import Listener, watching
 from convatlas.render.report import write_report
 from convatlas.search.choose import Choice
 from convatlas.tasks.metrics import Evaluation
-from convatlas.train.reports import Observer
-from convatlas.train.tracking import TensorBoard
 
-__all__ = ["Listener", "Outcome", "resume", "run"]
-
-
-class Listener(Protocol):
-    """Who watches the run: the command line, or nobody."""
-
-    def say(self, text: str) -> None:
-        """Take one line of news."""
-
-    def progress(self, what: str) -> Progress:
-        """Return a function that takes (done, total) of a stage called ``what``."""
-
-    def training(self) -> Observer:
-        """Return who watches the training loop."""
+__all__ = ["Outcome", "resume", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +66,7 @@ def run(settings: RunSettings, parent: Path, listener: Listener) -> Outcome:
         Interrupted: Ctrl-C while training; ``resume`` goes on from the folder it names.
     """
     require_writable(parent / RUN_FILE)
-    prepared = prepare(settings, listener.progress("reading the images"))
+    prepared = _prepared(settings, listener)
     choice = pick(settings, prepared)
     folder = new_folder(parent, f"{prepared.name}-{choice.chosen.name}")
     write_json(folder / CHOICE_FILE, choice_record(choice))
@@ -92,13 +81,18 @@ def resume(folder: Path, listener: Listener) -> Outcome:
         ConvAtlasError: Data or folders that cannot be used any more.
     """
     settings, begun = read_record(folder)
-    prepared = prepare(settings, listener.progress("reading the images"))
+    prepared = _prepared(settings, listener)
     choice = pick(settings, prepared)
     if choice.chosen.name != begun["name"]:  # a latency measured anew may prefer another
         choice = pick(replace(settings, model=begun["name"]), prepared)
     # Other weights may have come to hand since.
     choice = replace(choice, chosen=replace(choice.chosen, **begun))
     return _guided(settings, prepared, choice, folder, listener)
+
+
+def _prepared(settings: RunSettings, listener: Listener) -> Prepared:
+    progress = listener.progress("reading the images")
+    return prepare(settings.data, progress, seed=settings.seed, skip_bad=settings.skip_bad)
 
 
 def _guided(
@@ -115,20 +109,22 @@ def _guided(
 def _carry_out(
     settings: RunSettings, prepared: Prepared, choice: Choice, folder: Path, listener: Listener
 ) -> Outcome:
-    logbook = Logbook(folder, settings)
+    logbook = Logbook(folder, settings.to_dict())
     listener.say(f"{folder}: {choice.reason}")
-    images = load_images(prepared, choice.chosen, listener.progress("decoding the images"))
-    write_json(folder / "data.json", data_record(prepared, images))
+    recipe = recipe_for(choice.chosen, settings, prepared.train.images)
+    job = make_job(choice.chosen, prepared, recipe, listener.progress("decoding the images"))
+    write_json(folder / "data.json", data_record(prepared, job.images))
+    write_text(folder / RECIPE_FILE, recipe.to_toml())
     with logbook.stage("train"):
-        trained = _train(settings, prepared, images, choice, folder, listener)
+        trained = train(job, folder, watching(folder, listener))
     with logbook.stage("evaluate"):
-        evaluation = evaluate(trained.model, prepared, images)
-        write_json(folder / "cost.json", cost_record(trained.model, images.preprocessing))
+        evaluation = evaluate(trained.model, job)
+        write_json(folder / "cost.json", cost_record(trained.model, trained.preprocessing))
     listener.say(f"accuracy {evaluation.accuracy:.2%} on {evaluation.images} held-out images")
     scratch = None
     if settings.compare_scratch:
         with logbook.stage("scratch"):
-            scratch = _train_scratch(settings, prepared, images, choice, folder, listener)
+            scratch = _train_scratch(settings, job, folder / "scratch", listener)
         listener.say(f"from scratch: accuracy {scratch.accuracy:.2%}")
     write_json(
         folder / "metrics.json",
@@ -138,53 +134,20 @@ def _carry_out(
         },
     )
     with logbook.stage("explain"):
-        write_json(folder / "explain.json", explain(trained.model, prepared, images, folder))
+        write_json(folder / "explain.json", explain(trained.model, job, folder))
     with logbook.stage("export"):
-        parity = ship(trained, prepared, images, folder)
+        parity = ship(trained, job, folder)
         write_json(folder / "parity.json", parity)
     agreement = f"{parity['top1_agreement']:.2%} of {parity['images']} images"
     listener.say(f"model.onnx agrees with PyTorch on {agreement}")
     return Outcome(folder, write_report(folder), choice, evaluation, scratch, parity)
 
 
-def _train(
-    settings: RunSettings,
-    prepared: Prepared,
-    images: Images,
-    choice: Choice,
-    folder: Path,
-    listener: Listener,
-) -> TrainedModel:
-    chosen = choice.chosen
-    recipe = recipe_for(chosen, settings, prepared.train.images)
-    write_text(folder / "recipe.toml", recipe.to_toml())
-    observers = [listener.training()]
-    if settings.tensorboard:
-        observers.append(TensorBoard(folder / "tensorboard"))
-    model, _ = train(chosen, prepared, images, recipe, folder, observers)
-    options = {
-        "num_classes": len(prepared.classes),
-        "in_channels": chosen.in_channels,
-        "stem": chosen.stem,
-    }
-    trained = TrainedModel(chosen.name, options, model, prepared.classes, images.preprocessing)
-    save_trained(folder, trained)
-    return trained
-
-
-def _train_scratch(
-    settings: RunSettings,
-    prepared: Prepared,
-    images: Images,
-    choice: Choice,
-    folder: Path,
-    listener: Listener,
-) -> Evaluation:
-    listener.say(f"{choice.chosen.name} again, for as many epochs, from scratch")
-    count = prepared.train.images
-    epochs = recipe_for(choice.chosen, settings, count).training.epochs
-    scratch = replace(choice.chosen, weights=None)
-    recipe = recipe_for(scratch, replace(settings, epochs=epochs), count)
-    watching = [listener.training()]
-    model, _ = train(scratch, prepared, images, recipe, folder / "scratch", watching)
-    return evaluate(model, prepared, images)
+def _train_scratch(settings: RunSettings, job: Job, folder: Path, listener: Listener) -> Evaluation:
+    listener.say(f"{job.candidate.name} again, for as many epochs, from scratch")
+    candidate = replace(job.candidate, weights=None)
+    lasting = replace(settings, epochs=job.recipe.training.epochs)
+    recipe = recipe_for(candidate, lasting, job.prepared.train.images)
+    images = replace(job.images, augmentation=recipe.augmentation)
+    trained = train(Job(candidate, job.prepared, images, recipe), folder, [listener.training()])
+    return evaluate(trained.model, job)

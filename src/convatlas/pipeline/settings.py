@@ -10,11 +10,22 @@ from typing import Any
 
 from convatlas.errors import CheckpointError, OptionError
 from convatlas.search.budget import Budget
+from convatlas.train.recipe import Recipe, find_recipe
 
-__all__ = ["CHOICE_FILE", "RUN_FILE", "RunSettings", "new_folder", "read_record"]
+__all__ = [
+    "CHOICE_FILE",
+    "RECIPE_FILE",
+    "RUN_FILE",
+    "RunSettings",
+    "TrainSettings",
+    "new_folder",
+    "read_record",
+    "read_training",
+]
 
 RUN_FILE = "run.json"
 CHOICE_FILE = "choice.json"
+RECIPE_FILE = "recipe.toml"
 _BEGUN = ("name", "weights", "input_size", "in_channels")
 
 
@@ -31,7 +42,6 @@ class RunSettings:
         pretrained: Whether pretrained weights may be used.
         compare_scratch: Whether the same network is also trained from scratch.
         skip_bad: Whether unreadable images are left out instead of ending the run.
-        tensorboard: Whether TensorBoard event files are written too.
     """
 
     data: str = "digits"
@@ -42,7 +52,6 @@ class RunSettings:
     pretrained: bool = True
     compare_scratch: bool = False
     skip_bad: bool = False
-    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.epochs < 1:
@@ -58,6 +67,31 @@ class RunSettings:
     def from_dict(cls, values: Mapping[str, Any]) -> RunSettings:
         """Build the settings from :meth:`to_dict`'s values."""
         return cls(**{**values, "budget": Budget(**values["budget"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """The flags of ``convatlas train``; what the recipe says is in the recipe.
+
+    Attributes:
+        data: What ``open_source`` opens.
+        model: Network to train.
+        weights: A source of pretrained weights; None for random ones.
+        seed: Decides which images are held out where the data have no split of their own.
+        holdout: Share of each class held out then.
+        skip_bad: Whether unreadable images are left out instead of ending the run.
+    """
+
+    data: str
+    model: str
+    weights: str | None = None
+    seed: int = 0
+    holdout: float = 0.2
+    skip_bad: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -78,12 +112,34 @@ def read_record(folder: Path) -> tuple[RunSettings, dict[str, Any]]:
         CheckpointError: The folder holds no run.
     """
     try:
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        choice = json.loads((folder / CHOICE_FILE).read_text(encoding="utf-8"))
+        record = _read(folder / RUN_FILE)
+        choice = _read(folder / CHOICE_FILE)
         begun = {key: choice["chosen"][key] for key in _BEGUN}
         return RunSettings.from_dict(record["settings"]), begun
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"expected a run folder with {RUN_FILE} and {CHOICE_FILE}, got {folder}: pass a "
-            "folder that `convatlas run` made"
-        ) from error
+        raise _no_run(folder, "run", f"{RUN_FILE} and {CHOICE_FILE}") from error
+
+
+def read_training(folder: Path) -> tuple[TrainSettings, Recipe]:
+    """Return the settings and the recipe of a folder that ``convatlas train`` made.
+
+    Raises:
+        CheckpointError: The folder holds no such run.
+    """
+    try:
+        record = _read(folder / RUN_FILE)
+        recipe = find_recipe(folder / RECIPE_FILE)
+        return TrainSettings(**record["settings"]), recipe
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _no_run(folder, "train", f"{RUN_FILE} and {RECIPE_FILE}") from error
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _no_run(folder: Path, command: str, files: str) -> CheckpointError:
+    return CheckpointError(
+        f"expected a run folder with {files}, got {folder}: pass a folder that "
+        f"`convatlas {command}` made"
+    )

@@ -10,15 +10,15 @@ import numpy as np
 
 from convatlas.deploy.export import export_onnx
 from convatlas.deploy.parity import certify, require_parity
-from convatlas.pipeline.preparation import Images, Prepared
 from convatlas.pipeline.trained import TrainedModel
+from convatlas.pipeline.training import Job
 
 __all__ = ["ship"]
 
 _MOST_COMPARED = 1000
 
 
-def ship(trained: TrainedModel, prepared: Prepared, images: Images, folder: Path) -> dict[str, Any]:
+def ship(trained: TrainedModel, job: Job, folder: Path) -> dict[str, Any]:
     """Write ``model.onnx`` and compare it with the network on held-out images.
 
     Up to 1,000 of them are compared, evenly spread over the classes' order; those images are
@@ -37,13 +37,13 @@ def ship(trained: TrainedModel, prepared: Prepared, images: Images, folder: Path
         trained.classes,
         model_name=trained.name,
     )
-    validation = prepared.splits.validation
+    validation = job.prepared.splits.validation
     step = -(-len(validation) // _MOST_COMPARED)
     indices = np.arange(0, len(validation), step)
     report = certify(
         trained.model,
         exported.path,
-        trained.preprocessing.tensor(images.validation[indices]),
+        trained.preprocessing.tensor(job.images.validation[indices]),
         [validation.labels[index] for index in indices],
         sources=[validation.load(int(index)) for index in indices],
     )

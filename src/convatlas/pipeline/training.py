@@ -1,64 +1,123 @@
-"""The chosen network, trained on the prepared images."""
+"""A network, its images and a recipe, brought together in a run folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from convatlas.data.batches import EvalBatches, TrainBatches
 from convatlas.models.anatomy import ConvNet
-from convatlas.pipeline.preparation import Images, Prepared, build
+from convatlas.pipeline.preparation import Images, Prepared, Progress, build, load_images
+from convatlas.pipeline.teacher import load_teacher
+from convatlas.pipeline.trained import TrainedModel, save_trained
 from convatlas.search.choose import Candidate
 from convatlas.tasks.classify import Classification
 from convatlas.tasks.metrics import Evaluation
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.loop import fit
 from convatlas.train.recipe import Recipe
-from convatlas.train.reports import History, Observer
+from convatlas.train.reports import Observer
+from convatlas.train.session import Session
 
-__all__ = ["evaluate", "held_out", "train"]
+__all__ = ["Job", "classification", "evaluate", "held_out", "make_job", "train"]
 
 _ONE_THREAD_MACS = 1_000_000_000  # per batch, forward only
 
 
-def train(
-    candidate: Candidate,
-    prepared: Prepared,
-    images: Images,
-    recipe: Recipe,
-    folder: Path,
-    observers: Sequence[Observer],
-) -> tuple[ConvNet, History]:
-    """Train the candidate in ``folder``, going on where a stopped run left off.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that a training needs.
 
-    The weights are those after the last epoch: picking the best epoch by the held-out images
-    would flatter the accuracy that is then reported on them.
+    Attributes:
+        candidate: The network, as it is built for the images.
+        prepared: The verified data set.
+        images: Both parts of it, as the network wants them.
+        recipe: What to train with.
     """
-    model = build(candidate, len(prepared.classes), recipe.training.seed)
+
+    candidate: Candidate
+    prepared: Prepared
+    images: Images
+    recipe: Recipe
+
+
+def make_job(
+    candidate: Candidate, prepared: Prepared, recipe: Recipe, progress: Progress | None = None
+) -> Job:
+    """Decode the images for ``candidate`` and return what training needs."""
+    images = load_images(prepared, candidate, recipe.augmentation, progress)
+    return Job(candidate, prepared, images, recipe)
+
+
+def train(job: Job, folder: Path, observers: Sequence[Observer]) -> TrainedModel:
+    """Train the network in ``folder``, going on where a stopped run left off, and keep it there."""
+    candidate, recipe = job.candidate, job.recipe
+    model = build(candidate, len(job.prepared.classes), recipe.training.seed)
     run = RunFolder(folder)
-    batches = TrainBatches(
-        images.train,
-        prepared.splits.train.labels,
-        images.preprocessing,
-        images.augmentation,
-        recipe.training.batch_size,
-        recipe.training.seed,
-    )
     with _threads_for(candidate.cost.macs * recipe.training.batch_size):
-        history = fit(
+        fit(
             model,
-            Classification(label_smoothing=recipe.loss.label_smoothing),
-            batches,
-            held_out(prepared, images, recipe.training.batch_size),
+            classification(job),
+            _batches(job),
+            held_out(job, recipe.training.batch_size),
             recipe,
             run=run,
             observers=observers,
-            resume=run.has_run(),
+            session=Session(resume=run.has_run()),
         )
-    return model, history
+    trained = _trained(job, model)
+    save_trained(folder, trained)
+    return trained
+
+
+def classification(job: Job) -> Classification:
+    """Return the task with the loss that the recipe asks for."""
+    loss, given = job.recipe.loss, job.images.preprocessing
+    teacher = load_teacher(loss.teacher, job.prepared.classes, given) if loss.teacher else None
+    return Classification(
+        loss=loss.name,
+        label_smoothing=loss.label_smoothing,
+        auxiliary_weight=loss.auxiliary_weight,
+        teacher=teacher,
+        distillation_weight=loss.distillation_weight,
+        temperature=loss.temperature,
+    )
+
+
+def evaluate(model: ConvNet, job: Job) -> Evaluation:
+    """Measure the network on the held-out images."""
+    return Classification().evaluate(model, held_out(job, 64))
+
+
+def held_out(job: Job, batch_size: int) -> EvalBatches:
+    """Return the held-out images in order, as evaluation sees them."""
+    labels = job.prepared.splits.validation.labels
+    return EvalBatches(job.images.validation, labels, job.images.preprocessing, batch_size)
+
+
+def _batches(job: Job) -> TrainBatches:
+    return TrainBatches(
+        job.images.train,
+        job.prepared.splits.train.labels,
+        job.images.preprocessing,
+        job.images.augmentation,
+        job.recipe.training.batch_size,
+        job.recipe.training.seed,
+    )
+
+
+def _trained(job: Job, model: ConvNet) -> TrainedModel:
+    candidate, classes = job.candidate, job.prepared.classes
+    options = {
+        "num_classes": len(classes),
+        "in_channels": candidate.in_channels,
+        "stem": candidate.stem,
+    }
+    return TrainedModel(candidate.name, options, model, classes, job.images.preprocessing)
 
 
 @contextmanager
@@ -70,14 +129,3 @@ def _threads_for(macs: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def evaluate(model: ConvNet, prepared: Prepared, images: Images) -> Evaluation:
-    """Measure the network on the held-out images."""
-    return Classification().evaluate(model, held_out(prepared, images, 64))
-
-
-def held_out(prepared: Prepared, images: Images, batch_size: int) -> EvalBatches:
-    """Return the held-out images in order, as evaluation sees them."""
-    labels = prepared.splits.validation.labels
-    return EvalBatches(images.validation, labels, images.preprocessing, batch_size)

@@ -102,7 +102,7 @@ def line(
 
 
 def bars(
-    meta: str, names: Sequence[str], values: Sequence[int], series: str, hover: Sequence[str]
+    meta: str, names: Sequence[str], values: Sequence[float], series: str, hover: Sequence[str]
 ) -> dict[str, Any]:
     """Return horizontal bars at the positions 0, 1 ….
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convatlas.errors import DataError
+from convatlas.tasks.calibration import expected_calibration_error
 
 __all__ = [
     "ClassScores",
@@ -21,11 +22,10 @@ __all__ = [
     "Mistake",
     "Predictions",
     "evaluate_predictions",
-    "expected_calibration_error",
+    "in_top5",
     "wilson_interval",
 ]
 
-_CALIBRATION_BINS = 15
 _TOP5_CLASSES = 6
 
 
@@ -90,9 +90,10 @@ class Evaluation:
         accuracy_interval: 95 % Wilson interval around it.
         top5_accuracy: Share whose true class is among the five most probable ones; None
             with fewer than six classes.
+        top5_interval: 95 % Wilson interval around it; None likewise.
         loss_nats: Mean cross-entropy, without label smoothing.
         expected_calibration_error: Mean distance between confidence and accuracy.
-        macro_f1: Mean F1 over the classes.
+        macro_f1: Mean F1 over the classes that occur or are predicted.
         classes: Scores per class, in order.
         confusion: Counts; row = true class, column = predicted class.
         mistakes: The most confident mistakes, the worst first.
@@ -102,6 +103,7 @@ class Evaluation:
     accuracy: float
     accuracy_interval: tuple[float, float]
     top5_accuracy: float | None
+    top5_interval: tuple[float, float] | None
     loss_nats: float
     expected_calibration_error: float
     macro_f1: float
@@ -137,17 +139,18 @@ def evaluate_predictions(predictions: Predictions, *, max_mistakes: int = 25) ->
     confusion = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
     confusion = confusion.reshape(num_classes, num_classes)
     classes = _class_scores(confusion)
-    top5 = None
-    if num_classes >= _TOP5_CLASSES:
-        top5 = (logits.topk(5).indices == labels[:, None]).any(dim=1).double().mean().item()
+    top5 = in_top5(logits, labels)
+    occurs = (confusion.sum(dim=0) + confusion.sum(dim=1) > 0).tolist()
+    scored = [scores.f1 for scores, known in zip(classes, occurs, strict=True) if known]
     return Evaluation(
         images=count,
         accuracy=int(right.sum()) / count,
         accuracy_interval=wilson_interval(int(right.sum()), count),
-        top5_accuracy=top5,
+        top5_accuracy=None if top5 is None else int(top5.sum()) / count,
+        top5_interval=None if top5 is None else wilson_interval(int(top5.sum()), count),
         loss_nats=F.cross_entropy(logits.double(), labels).item(),
         expected_calibration_error=expected_calibration_error(confidence, right),
-        macro_f1=sum(scores.f1 for scores in classes) / num_classes,
+        macro_f1=sum(scored) / len(scored),
         classes=classes,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         mistakes=_mistakes(predictions, predicted, confidence, max_mistakes),
@@ -168,23 +171,11 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def expected_calibration_error(
-    confidence: Tensor, right: Tensor, *, bins: int = _CALIBRATION_BINS
-) -> float:
-    """Return the mean of ``|accuracy − confidence|`` over bins, weighted by their images.
-
-    Source: Guo et al. 2017, arXiv:1706.04599, equation 3, with 15 bins ``((m−1)/M, m/M]``.
-
-    Args:
-        confidence: Probability of the predicted class, shape ``(N,)``.
-        right: Whether the prediction is right, shape ``(N,)``.
-        bins: Number of bins of equal width.
-    """
-    confidence = confidence.double()
-    number = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.float64)
-    gap.index_add_(0, number, right.double() - confidence)
-    return gap.abs().sum().item() / len(confidence)
+def in_top5(logits: Tensor, labels: Tensor) -> Tensor | None:
+    """Return whether each true class is among the five most probable; None below six classes."""
+    if logits.shape[1] < _TOP5_CLASSES:
+        return None
+    return (logits.topk(5).indices == labels[:, None]).any(dim=1)
 
 
 def _check(logits: Tensor, labels: Tensor) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import torch
 from safetensors import SafetensorError
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from convatlas.errors import CheckpointError
-from convatlas.files import replace_file, stage_file
+from convatlas.files import remove_staged, replace_file, stage_file
 
 __all__ = ["Checkpoint", "RunFolder"]
 
@@ -53,6 +54,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._last_is_damaged = False
 
     @property
     def metrics(self) -> Path:
@@ -73,17 +75,22 @@ class RunFolder:
         self._publish(staged, "best")
 
     def save_last(self, checkpoint: Checkpoint) -> None:
-        """Replace ``last``; the one before becomes ``previous``.
+        """Replace ``last``; the one before becomes ``previous``, unless it was found damaged.
 
         Raises:
-            OutputError: The folder cannot be written.
+            OutputError: The folder cannot be written; what was there before still is.
         """
         staged = self._stage("last", checkpoint)
         # At every moment one of the two metadata files has its tensors: without ``last.json``
         # it is ``previous.json``, and tensors without their metadata are left to be replaced.
-        if self._pair("last")[1].exists():
+        if self._pair("last")[1].exists() and not self._last_is_damaged:
             self._publish(self._pair("last"), "previous")
         self._publish(staged, "last")
+        self._last_is_damaged = False
+
+    def remove_leftovers(self) -> None:
+        """Remove half-written files of a process that was killed; no other may train here."""
+        remove_staged(self.path)
 
     def load_best(self) -> Checkpoint:
         """Read ``best``.
@@ -97,10 +104,13 @@ class RunFolder:
         return _read(tensors, metadata)
 
     def load_last(self) -> Checkpoint:
-        """Read ``last``, or ``previous`` when a crash came between the two.
+        """Read ``last``; ``previous`` when a crash came between the two or ``last`` is damaged.
+
+        Warns:
+            UserWarning: ``last`` is damaged; the run loses the steps since ``previous``.
 
         Raises:
-            CheckpointError: There is none, or it is damaged.
+            CheckpointError: There is none, or both are damaged.
         """
         (tensors, metadata), (old_tensors, old_metadata) = map(self._pair, ("last", "previous"))
         if not metadata.exists():
@@ -113,11 +123,21 @@ class RunFolder:
         try:
             return _read(tensors, metadata)
         except CheckpointError as error:
-            if not old_metadata.exists():
-                raise
+            return self._load_previous(error)
+
+    def _load_previous(self, error: CheckpointError) -> Checkpoint:
+        tensors, metadata = self._pair("previous")
+        if not metadata.exists():
+            raise CheckpointError(f"{error}, and there is none before it: start anew") from error
+        try:
+            previous = _read(tensors, metadata)
+        except CheckpointError as other:
             raise CheckpointError(
-                f"{error}; the checkpoint before it is kept: delete {metadata} to resume from it"
+                f"{error}, and neither can the one before it be used ({other}): start anew"
             ) from error
+        self._last_is_damaged = True  # it must not take the place of the good one
+        warn(f"{error}: going on from the checkpoint before it", stacklevel=3)
+        return previous
 
     def _pair(self, name: str) -> tuple[Path, Path]:
         return self.path / f"{name}.safetensors", self.path / f"{name}.json"
@@ -130,11 +150,16 @@ class RunFolder:
             for key, value in checkpoint.tensors.items()
         }
         content = save(plain)
-        staged = stage_file(tensors, lambda file: file.write_bytes(content))
         digest = hashlib.sha256(content).hexdigest()
         document = {"format": _FORMAT, **checkpoint.metadata, _HASH: digest}
         text = json.dumps(document, indent=1, ensure_ascii=False)
-        return staged, stage_file(metadata, lambda file: file.write_text(text, encoding="utf-8"))
+        staged = stage_file(tensors, lambda file: file.write_bytes(content))
+        try:
+            described = stage_file(metadata, lambda file: file.write_text(text, encoding="utf-8"))
+        except BaseException:
+            staged.unlink(missing_ok=True)  # it would fill a full disk for good
+            raise
+        return staged, described
 
     def _publish(self, staged: tuple[Path, Path], name: str) -> None:
         for source, target in zip(staged, self._pair(name), strict=True):

@@ -35,7 +35,7 @@ class Range:
         return f"{self.low:g} {'≤' if self.low_allowed else '<'} {name}{upper}"
 
 
-def number(default: float | None, unit: str, *, allowed: Range = Range()) -> Any:  # noqa: B008 -- frozen, so that sharing it is safe
+def number(default: float | None, unit: str, *, allowed: Range = Range()) -> Any:
     """Return a field for a number in ``unit``; with None as ``default`` it may be left open."""
     return field(default=default, metadata={"unit": unit, "kind": "number", "range": allowed})
 
@@ -68,24 +68,25 @@ def unit_of(record: Any, name: str) -> str:
 
 
 def check_fields(record: Any) -> None:
-    """Hold every field of ``record`` against what its metadata allow.
+    """Hold every field of ``record``, a section of a recipe, against what its metadata allow.
 
     Raises:
-        OptionError: The first value that is impossible, in one line.
+        OptionError: The first value that is impossible, in one line, by its dotted name.
     """
+    section = type(record).__name__.lower()
     for each in fields(record):
-        value, rule = getattr(record, each.name), each.metadata
-        if rule["kind"] == "switch" and not isinstance(value, bool):
-            raise OptionError(f"{each.name} must be true or false, got {value!r}")
-        if rule["kind"] == "choice" and value not in rule["names"]:
-            raise OptionError(
-                f"{each.name} must be {rule['unit']}, got {value!r}"
-                f"{nearest(str(value), rule['names'])}"
-            )
-        if rule["kind"] in ("number", "whole number") and not (
-            value is None and each.default is None
-        ):
-            _check_number(each.name, value, rule)
+        value, rule, name = getattr(record, each.name), each.metadata, f"{section}.{each.name}"
+        kind = rule["kind"]
+        if kind == "switch" and not isinstance(value, bool):
+            raise OptionError(f"{name} must be true or false, got {value!r}")
+        if kind == "choice" and value not in rule["names"]:
+            hint = nearest(str(value), rule["names"])
+            raise OptionError(f"{name} must be {rule['unit']}, got {value!r}{hint}")
+        if kind == "text" and not isinstance(value, type(each.default)):
+            wanted = "a list" if isinstance(each.default, tuple) else "a text"
+            raise OptionError(f"{name} must be {wanted}, got {value!r}")
+        if "number" in kind and not (value is None and each.default is None):
+            _check_number(name, value, rule)
 
 
 def _check_number(name: str, value: Any, rule: Any) -> None:

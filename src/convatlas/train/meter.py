@@ -12,7 +12,7 @@ import time
 import torch
 from torch import Tensor
 
-from convatlas.errors import OptionError
+from convatlas.train.guard import LossGuard
 from convatlas.train.reports import StepReport
 
 __all__ = ["EpochMeter"]
@@ -25,6 +25,7 @@ class EpochMeter:
 
     Args:
         device: Where the losses lie.
+        guard: Looks at each loss when it is fetched.
         loss_sum: Sum over images from the part of the epoch before an interruption.
         images: Number of images in that part.
 
@@ -34,40 +35,42 @@ class EpochMeter:
         seconds: Time from the start to :meth:`close`.
     """
 
-    def __init__(self, device: torch.device, loss_sum: float = 0.0, images: int = 0) -> None:
+    def __init__(
+        self, device: torch.device, guard: LossGuard, loss_sum: float = 0.0, images: int = 0
+    ) -> None:
+        self._guard = guard
         self.loss_sum = loss_sum
         self.images = images
         self._images_before = images
         self._capacity = 1 if device.type == "cpu" else _STEPS_PER_FETCH
-        self._pending: list[tuple[int, int, float, int, Tensor]] = []
+        self._pending: list[tuple[int, int, float, Tensor, Tensor]] = []
         self._start = time.perf_counter()
         self.seconds = 0.0
 
-    def add(self, epoch: int, step: int, lr: float, images: int, loss: Tensor) -> list[StepReport]:
-        """Take the loss of one step, and return the reports that are due."""
-        self._pending.append((epoch, step, lr, images, loss.detach()))
+    def add(
+        self, epoch: int, step: int, lr: float, indices: Tensor, loss: Tensor
+    ) -> list[StepReport]:
+        """Take the loss of one step and the indices of its images; return the reports due."""
+        self._pending.append((epoch, step, lr, indices, loss.detach()))
         return self.fetch() if len(self._pending) >= self._capacity else []
 
     def fetch(self) -> list[StepReport]:
         """Return the reports of all steps since the last time.
 
         Raises:
-            OptionError: A loss is not finite; the message names step and learning rate.
+            OptionError: A loss is not finite or runs away; the message names step and images.
         """
         if not self._pending:
             return []
         losses = torch.stack([loss for *_, loss in self._pending]).tolist()
+        pending, self._pending = self._pending, []
         reports = []
-        for (epoch, step, lr, images, _), loss in zip(self._pending, losses, strict=True):
-            if not math.isfinite(loss):
-                raise OptionError(
-                    f"the loss became {loss} at step {step} (epoch {epoch}) with learning rate "
-                    f"{lr:.3g}: lower lr, raise warmup_epochs or set clip_norm=1"
-                )
-            self.loss_sum += loss * images
-            self.images += images
-            reports.append(StepReport(epoch, step, loss, lr, images))
-        self._pending.clear()
+        for (epoch, step, lr, indices, _), loss in zip(pending, losses, strict=True):
+            report = StepReport(epoch, step, loss, lr, len(indices))
+            self._guard.check(report, indices)
+            self.loss_sum += loss * report.images
+            self.images += report.images
+            reports.append(report)
         return reports
 
     def close(self) -> list[StepReport]:

@@ -1,8 +1,8 @@
 """Parameter groups and optimizers.
 
-Norms and biases do not decay (He et al. 2019, arXiv:1812.01187, section 3.1), and a stage
-may learn more slowly than the one behind it. This file knows no schedule: whoever has the
-learning rate of the step calls :func:`set_lr`.
+Norms and biases are spared the decay if the recipe says so (He et al. 2019, arXiv:1812.01187,
+section 3.1), and a stage may learn more slowly than the one behind it. This file knows no
+schedule: whoever has the learning rate of the step calls :func:`set_lr`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from convatlas.errors import OptionError
+from convatlas.train.lamb import LAMB
 from convatlas.train.recipe import Recipe
+from convatlas.train.rmsprop import RMSProp
 
 __all__ = ["build_optimizer", "named_state", "parameter_groups", "restore_state", "set_lr"]
 
@@ -25,13 +27,14 @@ _FUSED_DEVICES = ("cpu", "cuda", "mps")
 
 
 def parameter_groups(
-    model: nn.Module, *, weight_decay: float, stage_lr_decay: float = 1.0
+    model: nn.Module, *, weight_decay: float, stage_lr_decay: float = 1.0, spare_norms: bool = True
 ) -> list[dict[str, Any]]:
     """Sort the parameters of ``model`` by decay and by depth.
 
     A parameter of the stem or of stage *i* of *n* gets the learning rate of the head times
     ``stage_lr_decay`` to the power of its distance, which is 1 for the last stage, n for the
-    first one and n + 1 for the stem. What lies outside the anatomy counts as head.
+    first one and n + 1 for the stem. What lies outside the anatomy counts as head. Without
+    ``spare_norms`` everything decays, as in the papers up to 2018.
 
     Returns:
         One dictionary per non-empty group with ``params``, their ``names``,
@@ -43,7 +46,8 @@ def parameter_groups(
     for name, parameter in named:
         distance = _distance(name, last)
         # A norm, a bias and a layer scale have one number per channel, whatever their shape.
-        decays = parameter.ndim > 1 and parameter.numel() > parameter.shape[0]
+        is_matrix = parameter.ndim > 1 and parameter.numel() > parameter.shape[0]
+        decays = is_matrix or not spare_norms
         group = groups.setdefault(
             (distance, decays),
             {
@@ -69,29 +73,36 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
 
     The device must be settled: the fused kernels are used where the device has them.
     """
+    asked = recipe.optimizer
     groups = parameter_groups(
         model,
-        weight_decay=recipe.optimizer.weight_decay,
+        weight_decay=asked.weight_decay,
         stage_lr_decay=recipe.transfer.stage_lr_decay,
+        spare_norms=asked.spare_norms,
     )
     if not groups:
         raise OptionError("expected a model with parameters to train, got one without any")
     fused = groups[0]["params"][0].device.type in _FUSED_DEVICES
-    if recipe.optimizer.name == "sgd":
-        return SGD(
-            groups,
-            recipe.optimizer.lr,
-            momentum=recipe.optimizer.momentum,
-            nesterov=recipe.optimizer.nesterov,
-            fused=fused,
-        )
-    return AdamW(groups, recipe.optimizer.lr, betas=(recipe.optimizer.momentum, 0.999), fused=fused)
+    betas = (asked.momentum, asked.decay_rate)
+    if asked.name == "sgd":
+        options: dict[str, Any] = {"momentum": asked.momentum, "nesterov": asked.nesterov}
+        return SGD(groups, asked.lr, fused=fused, **options)
+    if asked.name == "rmsprop":
+        options = {"momentum": asked.momentum, "decay_rate": asked.decay_rate}
+        return RMSProp(groups, asked.lr, epsilon=asked.epsilon, **options)
+    if asked.name == "lamb":
+        return LAMB(groups, asked.lr, betas=betas, epsilon=asked.epsilon)
+    return AdamW(groups, asked.lr, betas=betas, eps=asked.epsilon, fused=fused)
 
 
-def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Give every group ``lr`` times its ``lr_scale``."""
+def set_lr(optimizer: Optimizer, lr: float, momentum: float | None = None) -> None:
+    """Give every group ``lr`` times its ``lr_scale``, and ``momentum`` if it is given."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
+        if momentum is not None and "momentum" in group:
+            group["momentum"] = momentum
+        elif momentum is not None:
+            group["betas"] = (momentum, group["betas"][1])
 
 
 def named_state(optimizer: Optimizer) -> dict[str, torch.Tensor]:
@@ -110,13 +121,18 @@ def restore_state(optimizer: Optimizer, state: dict[str, torch.Tensor]) -> None:
     The fused kernels walk parameter and momentum side by side through memory, so a momentum
     in another memory format would be read in the wrong order.
     """
-    for name, parameter in _named_parameters(optimizer):
-        prefix = f"{name}/"
-        entries = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        for entry, value in entries.items():
-            like = parameter.detach() if value.shape == parameter.shape else value
-            placed = torch.empty_like(like, dtype=value.dtype)
-            optimizer.state[parameter][entry] = placed.copy_(value)
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in state.items():
+        name, _, entry = key.rpartition("/")
+        found.setdefault(name, {})[entry] = value
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            for entry, value in found.get(name, {}).items():
+                like = parameter.detach() if value.shape == parameter.shape else value
+                # A fused kernel wants its count of steps on the device, all others on the CPU.
+                device = parameter.device if like is not value or group.get("fused") else None
+                placed = torch.empty_like(like, dtype=value.dtype, device=device)
+                optimizer.state[parameter][entry] = placed.copy_(value)
 
 
 def _named_parameters(optimizer: Optimizer) -> Iterator[tuple[str, nn.Parameter]]:

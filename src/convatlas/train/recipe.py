@@ -7,6 +7,7 @@ nor batches, and imports no torch.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,7 +28,7 @@ from convatlas.train.sections import (
     Transfer,
 )
 
-__all__ = ["Recipe", "find_recipe", "list_recipes"]
+__all__ = ["Recipe", "find_recipe", "list_recipes", "parse_setting", "recipe_text"]
 
 _FOLDER = "recipes"
 _SECTIONS: dict[str, type[Any]] = {
@@ -42,6 +43,8 @@ _SECTIONS: dict[str, type[Any]] = {
     "augmentation": Augmentation,
 }
 _WORDS = ("name", "paper", "evidence")
+_BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")  # .02, which TOML wants as 0.02
+_NAME = re.compile(r"[A-Za-z_][\w./:@-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +81,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         epochs = self.training.epochs
-        for section, name in ((self.transfer, "freeze_epochs"), (self.schedule, "warmup_epochs")):
-            value = getattr(section, name)
+        for name, value in (
+            ("transfer.freeze_epochs", self.transfer.freeze_epochs),
+            ("schedule.warmup_epochs", self.schedule.warmup_epochs),
+        ):
             if value >= epochs:
                 raise OptionError(
-                    f"{name} must be less than epochs, got {value} of {epochs}: lower {name} or "
-                    "raise epochs"
+                    f"{name} must be less than training.epochs, got {value:g} of {epochs}: lower "
+                    "it or raise training.epochs"
                 )
 
     def override(self, changes: Mapping[str, Any]) -> Recipe:
@@ -101,7 +106,7 @@ class Recipe:
         for dotted, value in changes.items():
             section, _, name = dotted.partition(".")
             if dotted not in words:
-                _require_known(section, name, dotted)
+                _require_known(dotted)
                 parts.setdefault(section, {})[name] = _frozen(value)
         made = {s: replace(getattr(self, s), **values) for s, values in parts.items()}
         return replace(self, **words, **made)
@@ -109,6 +114,14 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the sections as plain JSON values."""
         return {name: _plain(value) for name, value in asdict(self).items()}
+
+    def flat(self) -> dict[str, Any]:
+        """Return the values under their dotted names, as :meth:`override` takes them."""
+        values: dict[str, Any] = {}
+        for name, value in self.to_dict().items():
+            inner = value.items() if isinstance(value, dict) else ()
+            values |= {f"{name}.{each}": v for each, v in inner} or {name: value}
+        return values
 
     def to_toml(self) -> str:
         """Return the file that :meth:`from_toml` reads; open values are left out."""
@@ -155,6 +168,17 @@ def list_recipes() -> list[str]:
     )
 
 
+def recipe_text(name: str) -> str:
+    """Return the file of a shipped recipe, comments and all.
+
+    Raises:
+        UnknownNameError: No shipped recipe of that name; the nearest are in the message.
+    """
+    if name not in list_recipes():
+        raise UnknownNameError.of("recipe", name, list_recipes())
+    return files("convatlas.train").joinpath(_FOLDER, f"{name}.toml").read_text(encoding="utf-8")
+
+
 def find_recipe(name: str | Path) -> Recipe:
     """Return a shipped recipe by its name, or one from a ``.toml`` file.
 
@@ -162,25 +186,54 @@ def find_recipe(name: str | Path) -> Recipe:
         UnknownNameError: No shipped recipe of that name; the nearest are in the message.
         OptionError: A file that is missing or is no recipe.
     """
-    if str(name).endswith(".toml"):
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise OptionError(
-                f"expected a recipe in {name}, which cannot be read ({error}): see "
-                "`convatlas recipes`"
-            ) from error
-        return Recipe.from_toml(text, str(name))
-    if name not in list_recipes():
-        raise UnknownNameError.of("recipe", str(name), list_recipes())
-    file = files("convatlas.train").joinpath(_FOLDER, f"{name}.toml")
-    return Recipe.from_toml(file.read_text(encoding="utf-8"), f"{name}.toml")
+    if not str(name).endswith(".toml"):
+        return Recipe.from_toml(recipe_text(str(name)), f"{name}.toml")
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"expected a recipe in {name}, which cannot be read ({error}): see `convatlas recipes`"
+        ) from error
+    return Recipe.from_toml(text, str(name))
 
 
-def _require_known(section: str, name: str, dotted: str) -> None:
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return the dotted name and the value of a setting, as ``override`` takes them.
+
+    The value is a TOML literal in which ``.02`` is a number, too; a name needs no quotes, and
+    nothing after the ``=`` leaves a value open.
+
+    Raises:
+        OptionError: No ``=``, or a value that is neither a literal nor a name.
+    """
+    dotted, equals, raw = (part.strip() for part in text.partition("="))
+    if not equals or not dotted:
+        raise OptionError(f"expected a setting such as optimizer.lr=0.02, got {text!r}")
+    if not raw:
+        return dotted, None
+    literal = _BARE_POINT.sub("0.", raw) if raw[0] not in "\"'" else raw
+    try:
+        found = tomllib.loads(f"value = {literal}")
+    except tomllib.TOMLDecodeError:
+        found = {}
+    if list(found) == ["value"]:
+        return dotted, found["value"]
+    if not _NAME.fullmatch(raw):
+        raise OptionError(
+            f"expected a number, true, false, a name or a list after {dotted}=, got {raw!r}: quote "
+            "other texts"
+        )
+    return dotted, raw
+
+
+def _require_known(dotted: str) -> None:
     known = [f"{s}.{f.name}" for s, kind in _SECTIONS.items() for f in fields(kind)]
-    if section not in _SECTIONS or not name or dotted not in known:
-        raise OptionError(f"a recipe has no value {dotted!r}{nearest(dotted, known)}")
+    if dotted in known:
+        return
+    last = dotted.rpartition(".")[2]
+    same = [name for name in known if name.endswith(f".{last}")]
+    hint = f"; did you mean {', '.join(same)}?" if same else nearest(dotted, known)
+    raise OptionError(f"a recipe has no value {dotted!r}{hint}")
 
 
 def _frozen(value: Any) -> Any:

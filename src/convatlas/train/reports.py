@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-__all__ = ["Audience", "EpochReport", "History", "Observer", "Plan", "StepReport"]
+__all__ = ["Audience", "EpochReport", "History", "Observer", "Plan", "StepReport", "stalled_epochs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,12 @@ class History:
     def as_dict(self) -> dict[str, Any]:
         """Return the reports as JSON values."""
         return {"epochs": [report.as_dict() for report in self.epochs]}
+
+
+def stalled_epochs(reports: Sequence[EpochReport]) -> int:
+    """Return how many epochs have passed since the headline was first as high as it ever was."""
+    headlines = [report.headline for report in reports]
+    return len(headlines) - 1 - headlines.index(max(headlines)) if headlines else 0
 
 
 class Observer(Protocol):

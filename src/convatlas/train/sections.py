@@ -62,8 +62,9 @@ class Optimizer(_Section):
     """What moves the weights, and how far at most.
 
     ``momentum`` is that of SGD and RMSProp, and the first beta of AdamW and LAMB; ``decay_rate``
-    that of the mean square: RMSProp's alpha, the second beta of the others. ``weight_decay`` is
-    the L2 factor of SGD and RMSProp and decoupled in AdamW and LAMB.
+    that of the mean square: RMSProp's decay, the second beta of the others. ``weight_decay`` is
+    the L2 factor of SGD and RMSProp and decoupled in AdamW and LAMB. RMSProp is TensorFlow's,
+    with ``epsilon`` inside the root.
     """
 
     name: str = choice("sgd", "sgd", "rmsprop", "adamw", "lamb")
@@ -71,7 +72,9 @@ class Optimizer(_Section):
     momentum: float = number(0.9, "share of the last step that is kept", allowed=_SHARE)
     nesterov: bool = switch(False, "whether SGD looks ahead")
     decay_rate: float = number(0.999, "share of the mean square that is kept", allowed=_SHARE)
-    epsilon: float = number(1e-8, "added to the root of the mean square", allowed=_POSITIVE)
+    epsilon: float = number(
+        1e-8, "added to the root of the mean square, with rmsprop inside it", allowed=_POSITIVE
+    )
     weight_decay: float = number(1e-4, "per step, times the learning rate")
     spare_norms: bool = switch(True, "whether norms and biases are spared the weight decay")
 
@@ -79,8 +82,8 @@ class Optimizer(_Section):
         check_fields(self)
         if self.nesterov and (self.name != "sgd" or self.momentum == 0):
             raise OptionError(
-                f"nesterov needs sgd with momentum, got {self.name} with momentum "
-                f"{self.momentum}: set nesterov to false"
+                f"optimizer.nesterov needs sgd with momentum, got {self.name} with momentum "
+                f"{self.momentum}: set optimizer.nesterov to false"
             )
 
 
@@ -90,8 +93,10 @@ class Schedule(_Section):
 
     ``cosine`` and ``linear`` fall to ``final`` times the peak; ``step`` multiplies by ``factor``
     at each of ``milestones``; ``exponential`` does so every ``every_epochs``; ``plateau`` does so
-    when the headline metric has not risen for ``patience`` epochs; ``one-cycle`` rises over the
-    first ``rise`` of the run from a 25th of the peak, and then falls along a cosine.
+    when the headline metric has not risen for ``patience`` epochs; ``one-cycle`` rises along a
+    cosine over the first ``rise`` of the run, from a 25th of the peak, and falls to nothing,
+    while the momentum may go down to ``low_momentum`` and back (Smith 2018, arXiv:1803.09820).
+    A run that is frozen first counts its epochs anew once everything learns.
     """
 
     name: str = choice(
@@ -104,28 +109,41 @@ class Schedule(_Section):
     every_epochs: float = number(1.0, "epochs between two drops of exponential", allowed=_POSITIVE)
     patience: int = whole(5, "epochs without a rise before plateau acts", low=1)
     rise: float = number(0.3, "share of the run in which one-cycle rises", allowed=_SHARE)
+    low_momentum: float | None = number(
+        None, "momentum at one-cycle's peak; open: it stays", allowed=_SHARE
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
-        ordered = sorted(self.milestones) == list(self.milestones)
-        if not ordered or any(m <= 0 for m in self.milestones):
+        epochs = self.milestones
+        numbers = all(isinstance(e, int | float) and not isinstance(e, bool) for e in epochs)
+        if not numbers or sorted(epochs) != list(epochs) or any(e <= 0 for e in epochs):
             raise OptionError(
-                f"milestones must be epochs above 0 in order, got {list(self.milestones)}"
+                f"schedule.milestones must be epochs above 0 in order, got {list(epochs)}"
             )
-        if self.name == "step" and not self.milestones:
-            raise OptionError("the schedule step needs milestones, got none: give the epochs")
+        if self.name == "step" and not epochs:
+            raise OptionError(
+                "the schedule step needs schedule.milestones, got none: give the epochs"
+            )
+        if self.name == "one-cycle" and self.warmup_epochs:
+            raise OptionError(
+                f"one-cycle rises by itself, got {self.warmup_epochs:g} epochs of warm-up: set "
+                "schedule.warmup_epochs to 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss(_Section):
     """What is minimised.
 
+    ``bce`` asks of every class by itself whether it is in a mixed image at all, ``bce-soft`` how
+    much of it is.
     With ``teacher`` set, ``distillation_weight`` of the loss is the divergence from the
     teacher's predictions, both softened by ``temperature`` (Hinton et al. 2015,
     arXiv:1503.02531).
     """
 
-    name: str = choice("cross-entropy", "cross-entropy", "bce")
+    name: str = choice("cross-entropy", "cross-entropy", "bce", "bce-soft")
     label_smoothing: float = number(
         0.0, "share of the target spread over all classes", allowed=_SHARE
     )
@@ -181,7 +199,9 @@ class Input(_Section):
     def __post_init__(self) -> None:
         check_fields(self)
         if any(not isinstance(side, int) or side < 1 for side in self.sizes):
-            raise OptionError(f"sizes must be whole numbers of pixels, got {list(self.sizes)}")
+            raise OptionError(
+                f"input.sizes must be whole numbers of pixels, got {list(self.sizes)}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,89 @@
+"""``convatlas train``: one network on the user's images, by a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from convatlas.pipeline.train import RecipeOf
+    from convatlas.search.choose import Candidate
+    from convatlas.train.recipe import Recipe
+
+__all__ = ["train"]
+
+
+def train(
+    model: Annotated[
+        str | None, typer.Argument(help="Name of a network; see `convatlas list`.")
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="'digits', a folder, a table of paths, shards: see docs/data.md.")
+    ] = "digits",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A name of `convatlas recipes` or a .toml file; the fitting one."),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another value of the recipe: optimizer.lr=0.02. Repeatable."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the images; the recipe's, in proportion.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="'auto' (those at hand), 'none', or a source; see docs/weights.md.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder that gets the run's own folder.")] = Path(
+        "runs"
+    ),
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.")
+    ] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this stopped run; other flags are ignored.")
+    ] = None,
+) -> None:
+    """Train one network on your images by a recipe; it can be stopped and resumed exactly."""
+    from convatlas.cli.terminal import Terminal
+    from convatlas.errors import OptionError
+    from convatlas.pipeline import train as job
+    from convatlas.pipeline.settings import TrainSettings
+
+    watcher = Terminal()
+    if resume is not None:
+        outcome = job.resume(resume, watcher)
+    elif model is None:
+        raise OptionError("expected the name of a network, got none: see `convatlas list`")
+    else:
+        settings = TrainSettings(
+            data=data,
+            model=model,
+            weights=job.find_weights(model, weights),
+            seed=seed,
+            skip_bad=skip_bad,
+        )
+        outcome = job.train(settings, out, watcher, _recipe_of(recipe, change or [], epochs, seed))
+    low, high = outcome.evaluation.accuracy_interval
+    watcher.say(f"run: {outcome.folder}")
+    typer.echo(f"accuracy {outcome.evaluation.accuracy:.2%} (95 %: {low:.2%} to {high:.2%})")
+
+
+def _recipe_of(name: str | None, changes: list[str], epochs: int | None, seed: int) -> RecipeOf:
+    """Return what gives the recipe, once the network and the number of images are known."""
+    from convatlas.pipeline.preparation import fitting_recipe, lasting
+    from convatlas.train.recipe import find_recipe, parse_setting
+
+    asked = None if name is None else find_recipe(name)  # a wrong name is told at once
+    settings = dict(parse_setting(change) for change in changes)
+
+    def recipe_of(candidate: Candidate, images: int) -> Recipe:
+        recipe = asked or fitting_recipe(candidate, images)
+        if epochs is not None:
+            recipe = lasting(recipe, epochs)
+        return recipe.override({"training.seed": seed, **settings})
+
+    return recipe_of

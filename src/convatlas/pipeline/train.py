@@ -1,0 +1,155 @@
+"""``convatlas train``: one network, one recipe, one folder; stopped at will and gone on with."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convatlas.files import require_writable, write_json, write_text
+from convatlas.models.catalogue import find_entry
+from convatlas.models.pretrained.sources import pretrained_preprocessing
+from convatlas.pipeline.preparation import Prepared, fitting_recipe, prepare, task_of
+from convatlas.pipeline.records import Logbook, data_record
+from convatlas.pipeline.settings import (
+    RECIPE_FILE,
+    RUN_FILE,
+    TrainSettings,
+    new_folder,
+    read_training,
+)
+from convatlas.pipeline.training import evaluate, make_job
+from convatlas.pipeline.training import train as train_job
+from convatlas.pipeline.watching import Listener, watching
+from convatlas.search.budget import Budget
+from convatlas.search.choose import Candidate, choose
+from convatlas.tasks.metrics import Evaluation
+from convatlas.train.recipe import Recipe
+
+__all__ = ["TrainOutcome", "find_candidate", "find_weights", "resume", "sized", "train"]
+
+RecipeOf = Callable[[Candidate, int], Recipe]
+"""Given the network and the number of training images, the recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutcome:
+    """A finished training.
+
+    Attributes:
+        folder: The run folder.
+        evaluation: Figures of the kept weights on the held-out images.
+    """
+
+    folder: Path
+    evaluation: Evaluation
+
+
+def train(
+    settings: TrainSettings,
+    parent: Path,
+    listener: Listener,
+    recipe_of: RecipeOf = fitting_recipe,
+) -> TrainOutcome:
+    """Train a network in a new folder below ``parent``.
+
+    Args:
+        settings: Data, network and weights.
+        parent: Where the run folder is made.
+        listener: Who is told.
+        recipe_of: Gives the recipe.
+
+    Raises:
+        ConvAtlasError: Data, options or folders that cannot be used.
+        Interrupted: Ctrl-C; ``resume`` goes on from the folder it names.
+    """
+    require_writable(parent / RUN_FILE)
+    prepared = _prepared(settings, listener)
+    candidate = find_candidate(prepared, settings.model, settings.weights)
+    recipe = recipe_of(candidate, prepared.train.images)
+    folder = new_folder(parent, f"{prepared.name}-{candidate.name}-{recipe.name}")
+    write_text(folder / RECIPE_FILE, recipe.to_toml())
+    return _guided(settings, prepared, recipe, folder, listener)
+
+
+def resume(folder: Path, listener: Listener) -> TrainOutcome:
+    """Go on with a stopped training, with the settings and the recipe that it started with.
+
+    Raises:
+        CheckpointError: The folder holds no run of ``convatlas train``.
+        ConvAtlasError: Data or folders that cannot be used any more.
+    """
+    settings, recipe = read_training(folder)
+    return _guided(settings, _prepared(settings, listener), recipe, folder, listener)
+
+
+def find_weights(name: str, asked: str) -> str | None:
+    """Return the source of weights for ``"auto"``, ``"none"`` or a source by name."""
+    if asked == "none":
+        return None
+    if asked != "auto":
+        return asked
+    at_hand = find_entry(name).weights_at_hand
+    return at_hand.source if at_hand else None
+
+
+def find_candidate(prepared: Prepared, name: str, weights: str | None) -> Candidate:
+    """Return the network ``name`` as it is built for the images, from ``weights`` if given.
+
+    Raises:
+        UnknownNameError: No such network.
+        WeightsError: No such weights of it.
+    """
+    task = task_of(prepared)
+    chosen = choose(task, Budget(), name=name, pretrained=False).chosen
+    if weights is None:
+        return chosen
+    size = pretrained_preprocessing(name, weights).input_size
+    channels = find_entry(name).in_channels
+    return replace(chosen, weights=weights, stem=None, input_size=size, in_channels=channels)
+
+
+def _prepared(settings: TrainSettings, listener: Listener) -> Prepared:
+    return prepare(
+        settings.data,
+        listener.progress("reading the images"),
+        seed=settings.seed,
+        holdout=settings.holdout,
+        skip_bad=settings.skip_bad,
+    )
+
+
+def _guided(
+    settings: TrainSettings, prepared: Prepared, recipe: Recipe, folder: Path, listener: Listener
+) -> TrainOutcome:
+    """Carry the training out; after Ctrl-C, say how to go on."""
+    try:
+        return _carry_out(settings, prepared, recipe, folder, listener)
+    except KeyboardInterrupt:
+        listener.say(f"stopped; go on with: convatlas train --resume {shlex.quote(str(folder))}")
+        raise
+
+
+def _carry_out(
+    settings: TrainSettings, prepared: Prepared, recipe: Recipe, folder: Path, listener: Listener
+) -> TrainOutcome:
+    logbook = Logbook(folder, settings.to_dict(), "train")
+    candidate = sized(find_candidate(prepared, settings.model, settings.weights), recipe)
+    start = f"from {candidate.weights} weights" if candidate.weights else "from scratch"
+    listener.say(
+        f"{folder}: {candidate.name} at {candidate.input_size} px, {start}, by {recipe.name}"
+    )
+    job = make_job(candidate, prepared, recipe, listener.progress("decoding the images"))
+    write_json(folder / "data.json", data_record(prepared, job.images))
+    with logbook.stage("train"):
+        trained = train_job(job, folder, watching(folder, listener))
+    with logbook.stage("evaluate"):
+        evaluation = evaluate(trained.model, job)
+    write_json(folder / "metrics.json", {"evaluation": evaluation.as_dict()})
+    return TrainOutcome(folder, evaluation)
+
+
+def sized(candidate: Candidate, recipe: Recipe) -> Candidate:
+    """Return the candidate with the input size that the recipe asks for, if it does."""
+    return replace(candidate, input_size=recipe.input.size or candidate.input_size)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convatlas.data.shard_stream import ShardStream
+from convatlas.data.streams import Consumer, ImageStream, Sample
+from convatlas.errors import CheckpointError, DataError, OptionError
+from tar_writing import write_shards, write_tar
+
+CLASSES = ("even", "odd")
+COUNTS = [5, 1, 4, 7]
+TOTAL = sum(COUNTS)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    write_shards(tmp_path, COUNTS)
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
+    return f"{tmp_path}/train-{{000..003}}.tar"
+
+
+def greys(samples: Iterator[Sample] | ImageStream) -> list[int]:
+    return [int(np.asarray(sample.load())[0, 0]) for sample in samples]
+
+
+def consumers(world_size: int, workers: int) -> list[Consumer]:
+    return [
+        Consumer(rank, world_size, worker, workers)
+        for rank in range(world_size)
+        for worker in range(workers)
+    ]
+
+
+def test_an_epoch_holds_every_image_once_with_its_label(spec: str) -> None:
+    samples = list(ShardStream(spec))
+    values = greys(iter(samples))
+    assert sorted(values) == list(range(TOTAL))
+    assert [sample.label for sample in samples] == [value % 2 for value in values]
+    assert all(
+        sample.name.endswith(f"{v:04}.png") for sample, v in zip(samples, values, strict=True)
+    )
+    assert ShardStream(spec).classes == CLASSES
+
+
+def test_order_depends_on_seed_and_epoch_alone(spec: str) -> None:
+    stream = ShardStream(spec, seed=1)
+    epochs = [greys(stream) for _ in range(3)]
+    assert stream.epoch == 3
+    again = ShardStream(spec, seed=1)
+    again.epoch = 2
+    assert greys(again) == epochs[2]
+    orders = [*epochs, greys(ShardStream(spec, seed=2))]
+    assert len({tuple(order) for order in orders}) == 4
+    bounds = np.cumsum(COUNTS)
+    shards = [tuple(dict.fromkeys(np.searchsorted(bounds, order, "right"))) for order in orders]
+    assert len(set(shards)) > 1  # the shards change places
+    assert all(len(order) == len(COUNTS) for order in shards)  # and stay together
+    inside = [[value for value in order if value >= bounds[2]] for order in orders]
+    assert len({tuple(order) for order in inside}) > 1  # and are shuffled inside
+
+
+@pytest.mark.parametrize(("world_size", "workers"), [(1, 1), (2, 1), (2, 2), (1, 3), (3, 2)])
+def test_consumers_share_without_loss_or_duplicates(
+    spec: str, world_size: int, workers: int
+) -> None:
+    shares = [
+        greys(ShardStream(spec, seed=5, consumer=consumer))
+        for consumer in consumers(world_size, workers)
+    ]
+    assert sorted(value for share in shares for value in share) == list(range(TOTAL))
+    assert all(shares)
+
+
+@pytest.mark.parametrize("consumer", [Consumer(), Consumer(1, 2), Consumer(1, 3, 1, 2)])
+def test_resumes_with_exactly_the_next_image(spec: str, consumer: Consumer) -> None:
+    straight = ShardStream(spec, seed=3, consumer=consumer)
+    expected = greys(straight) + greys(straight)
+    for taken in range(len(expected) + 1):
+        stream = ShardStream(spec, seed=3, consumer=consumer)
+        got: list[int] = []
+        while len(got) < taken:
+            got += greys(islice(iter(stream), taken - len(got)))
+        state = json.loads(json.dumps(stream.state_dict()))
+        resumed = ShardStream(spec, seed=3, consumer=consumer)
+        resumed.load_state_dict(state)
+        while len(got) < len(expected):
+            got += greys(resumed)
+        assert got == expected
+
+
+def test_the_state_of_another_stream_is_refused(spec: str) -> None:
+    state = ShardStream(spec, seed=3).state_dict()
+    ShardStream(spec, seed=3).load_state_dict(state)
+    for other in (
+        ShardStream(spec, seed=4),
+        ShardStream(spec, seed=3, consumer=Consumer(0, 2)),
+        ShardStream(spec.replace("003", "002"), seed=3),
+        ShardStream(spec, ("odd", "even"), seed=3),
+    ):
+        with pytest.raises(CheckpointError, match="same shards, seed and consumer"):
+            other.load_state_dict(state)
+
+
+def test_only_the_shard_at_hand_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    write_shards(tmp_path, COUNTS)
+    log = tmp_path / "log"
+    stream = ShardStream(
+        f"pipe:echo {{000..003}} >> {log}; cat {tmp_path}/train-{{000..003}}.tar", CLASSES
+    )
+    assert len(stream._shards) == 16  # braces are read everywhere, so a pipe is named per shard
+    urls = "::".join(
+        f"pipe:echo {i} >> {log} && cat {tmp_path}/train-00{i}.tar" for i in range(len(COUNTS))
+    )
+    stream = ShardStream(urls, CLASSES)
+    samples = iter(stream)
+    next(samples)
+    assert len(log.read_text().split()) == len(list(temporary.iterdir())) == 1
+    state = stream.state_dict()
+    samples.close()
+    assert not list(temporary.iterdir())
+    log.write_text("")
+    resumed = ShardStream(urls, CLASSES)
+    resumed.load_state_dict(state)
+    assert len(greys(resumed)) == TOTAL - 1
+    assert len(log.read_text().split()) == len(COUNTS)
+    assert not list(temporary.iterdir())
+
+
+def test_faults_are_one_line(tmp_path: Path, spec: str) -> None:
+    broken = tmp_path / "train-001.tar"
+    broken.write_bytes(broken.read_bytes()[:700])
+    with pytest.raises(DataError, match=r"complete tar in .*train-001\.tar"):
+        list(ShardStream(spec))
+    with pytest.raises(DataError, match=r"pipe:cat nowhere\.tar.*status 1 .*nowhere\.tar"):
+        list(ShardStream("pipe:cat nowhere.tar", CLASSES))
+    write_tar(broken, [("a.png", b"x"), ("a.cls", b"2")])
+    with pytest.raises(DataError, match=r"label '2' of a in .*train-001\.tar"):
+        list(ShardStream(spec))
+    (tmp_path / "classes.txt").unlink()
+    with pytest.raises(DataError, match=r"class names .*pass classes= or write classes\.txt"):
+        ShardStream(spec)
+    for wrong in ((2, 2), (-1, 1), (0, 1, 3, 3)):
+        with pytest.raises(OptionError, match="count from 0"):
+            Consumer(*wrong)
+
+
+def test_a_damaged_image_is_named() -> None:
+    with pytest.raises(DataError, match=r"an image in a\.tar/b\.png"):
+        Sample("a.tar/b.png", b"no image", 0).load()
+
+
+def test_shares_are_computed_from_numbers_alone() -> None:
+    class Counted(ImageStream):
+        def _samples(self, shard: int, start: int, step: int) -> Iterator[Sample]:
+            lengths: Sequence[int] = (3, 0, 2)
+            for i in range(start, lengths[shard], step):
+                yield Sample(f"{shard}.{i}", b"", 0)
+
+    def names(consumer: Consumer) -> set[str]:
+        return {sample.name for sample in Counted("abc", CLASSES, 0, consumer)}
+
+    assert names(Consumer()) == {"0.0", "0.1", "0.2", "2.0", "2.1"}
+    # Four consumers of three shards: consumer 1 gets image 1 of each shard.
+    assert names(Consumer(1, 4)) == {"0.1", "2.1"}
+    assert names(Consumer(3, 4)) == set()
