@@ -12,6 +12,7 @@
     ├── CalibrationError      (ValueError)   times of this machine that are missing or out of date
     ├── BudgetError           (ValueError)   no network meets the budget
     ├── ExportError           (RuntimeError) an export that failed or disagrees with the model
+    ├── WorkerError           (RuntimeError) another process of a run that ended
     ├── OutputError           (OSError)      a folder or file that cannot be written
     └── MissingExtraError     (ImportError)  an optional dependency that is not installed
 
@@ -39,6 +40,7 @@ __all__ = [
     "UnknownNameError",
     "UnknownOptionError",
     "WeightsError",
+    "WorkerError",
     "nearest",
 ]
 
@@ -104,6 +106,10 @@ class BudgetError(ConvAtlasError, ValueError):
 
 class ExportError(ConvAtlasError, RuntimeError):
     """An export that failed, or that disagrees with the model it came from."""
+
+
+class WorkerError(ConvAtlasError, RuntimeError):
+    """Another process of the same training run ended or does not answer."""
 
 
 class OutputError(ConvAtlasError, OSError):

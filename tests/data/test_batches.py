@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from convatlas.data.augmentation import Augmentation, for_digits
 from convatlas.data.batches import Batch, EvalBatches, TrainBatches
 from convatlas.data.cache import evaluation_images
+from convatlas.data.folder import ImageFolder
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.sampling import epoch_order
 from convatlas.data.source import open_source
+from convatlas.data.views import DecodedViews
 from convatlas.errors import DataError, OptionError
 
 GREY = Preprocessing(
@@ -141,6 +146,178 @@ def test_images_on_demand_give_the_same_batches() -> None:
     assert equal(first, second)
 
 
+def test_views_of_files_are_normalised_and_coloured_like_images_in_memory() -> None:
+    """At the stored size both paths see the same pixels, to the last bit of eight."""
+    source = open_source("digits").validation
+    record = replace(for_digits(), flip=True, brightness=0.3, contrast=0.3, random_erase=0.5)
+    stored = evaluation_images(source, GREY)
+    one, other = (
+        TrainBatches(images, source.labels, GREY, record, 32, 0).batch(1, 2)
+        for images in (stored, DecodedViews(source, GREY))
+    )
+    assert torch.equal(one.labels, other.labels)
+    assert_allclose(one.images, other.images, atol=1.5 / 255 / 0.4 * 1.3**2)
+
+
+ALL = Augmentation(
+    crop_scale=(0.5, 1.0),
+    shift=0.1,
+    rotate_degrees=10,
+    flip=True,
+    brightness=0.2,
+    contrast=0.2,
+    random_erase=0.3,
+    policy="randaugment",
+    mixup=0.2,
+    cutmix=1.0,
+    repeats=3,
+)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_prepared_ahead_or_not_the_batches_are_the_same(in_memory: bool) -> None:
+    source = open_source("digits").validation
+    images = evaluation_images(source, GREY) if in_memory else DecodedViews(source, GREY)
+    batches = TrainBatches(images, source.labels, GREY, ALL, 100, 3)
+    alone = [batches.batch(1, step) for step in range(len(batches))]
+    assert len(alone) == 4
+    for first in (0, 2):
+        ahead = list(batches.epoch(1, first))
+        assert len(ahead) == 4 - first
+        assert all(equal(a, b) for a, b in zip(ahead, alone[first:], strict=True))
+
+
+def test_an_interrupted_epoch_leaves_no_thread() -> None:
+    before = threading.active_count()
+    epoch = train(200, 10).epoch(0)
+    next(epoch)
+    assert threading.active_count() > before
+    epoch.close()
+    assert threading.active_count() == before
+
+
+def test_a_damaged_file_stops_the_epoch_at_its_batch(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((9, 9), number, dtype=np.uint8)).save(path)
+    source = ImageFolder(tmp_path)
+    (tmp_path / "b" / "3.png").write_bytes(b"nothing")
+    bad = [source.describe(index) for index in range(8)].index("b/3.png")
+    where = int(np.flatnonzero(epoch_order(8, 7, 0) == bad)[0]) // 2
+    batches = TrainBatches(DecodedViews(source, GREY), source.labels, GREY, Augmentation(), 2, 7)
+    before, seen = threading.active_count(), 0
+    with pytest.raises(DataError, match=r"3\.png.*not an image"):
+        for _ in batches.epoch(0):
+            seen += 1
+    assert seen == where
+    assert threading.active_count() == before
+
+
+def test_mixed_batches_blend_by_their_shares() -> None:
+    plain = train(40, 16, Augmentation()).batch(0, 0)
+    batch = train(40, 16, Augmentation(mixup=1.0)).batch(0, 0)
+    assert torch.equal(batch.labels, plain.labels)
+    assert torch.equal(batch.indices, plain.indices)
+    half = torch.arange(16).roll(-8)
+    assert torch.equal(batch.partners, plain.labels[half])
+    assert batch.shares.dtype == torch.float32
+    share = batch.shares[0]
+    assert 0 < share < 1
+    assert (batch.shares == share).all()
+    assert_allclose(
+        batch.images, share * plain.images + (1 - share) * plain.images[half], atol=1e-5
+    )
+    assert (plain.partners, plain.shares) == (None, None)
+
+
+def test_cut_batches_count_the_pixels_of_the_partner() -> None:
+    plain = train(40, 16, Augmentation()).batch(0, 1)
+    batch = train(40, 16, Augmentation(cutmix=1.0)).batch(0, 1)
+    partner = plain.images[torch.arange(16).roll(-8)]
+    theirs = (batch.images == partner) & (batch.images != plain.images)
+    assert ((batch.images == plain.images) | theirs).all()
+    where = theirs.any(dim=0)[0]  # one box for the whole batch
+    rows, columns = where.any(dim=1).sum(), where.any(dim=0).sum()
+    assert batch.shares[0] <= 1 - rows * columns / 64 + 1e-6
+    assert batch.shares[0] > 1 - (rows + 2) * (columns + 2) / 64
+
+
+def test_a_batch_that_chance_spares_is_all_its_own() -> None:
+    batches = train(40, 8, Augmentation(mixup=1.0, mix_probability=0.5))
+    plain = train(40, 8, Augmentation())
+    shares = []
+    for mixed, own in zip(batches.epoch(2), plain.epoch(2), strict=True):
+        shares.append(float(mixed.shares[0]))
+        assert torch.equal(mixed.images, own.images) == (shares[-1] == 1)
+    assert 0 < shares.count(1.0) < 5
+
+
+def test_repeated_images_come_together_in_different_views() -> None:
+    batches = train(50, 12, replace(for_digits(), repeats=3))
+    epoch = list(batches.epoch(1))
+    assert [len(batch.labels) for batch in epoch] == [12, 12, 12, 12, 2]
+    indices = torch.cat([batch.indices for batch in epoch]).numpy()
+    assert_array_equal(indices, np.repeat(epoch_order(50, 7, 1), 3)[:50])
+    first, second, third = epoch[0].images[:3]
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    single = {
+        int(i): x
+        for batch in train(50, 10).epoch(1)
+        for i, x in zip(batch.indices, batch.images, strict=True)
+    }
+    assert_allclose(first, single[int(indices[0])], atol=1e-6)  # the first view is the only one
+
+
+def test_each_epoch_has_its_size() -> None:
+    images, labels = digits(20)
+    for source in (images, DecodedViews(open_source("digits").validation, GREY)):
+        names = labels if source is images else source.source.labels
+        batches = TrainBatches(source, names, GREY, for_digits(), 10, 7, sizes=[4, 6, 8])
+        assert [batches.batch(epoch, 0).images.shape[2:] for epoch in range(3)] == [
+            (4, 4),
+            (6, 6),
+            (8, 8),
+        ]
+        with pytest.raises(OptionError, match="0 ≤ epoch < 3, got 3"):
+            batches.batch(3, 0)
+    last = TrainBatches(images, labels, GREY, for_digits(), 10, 7, sizes=[4, 6, 8]).batch(2, 1)
+    assert equal(last, TrainBatches(images, labels, GREY, for_digits(), 10, 7).batch(2, 1))
+    for sizes in ([4, 9], [0]):
+        with pytest.raises(OptionError, match=r"sizes in 1…8, the input size"):
+            TrainBatches(images, labels, GREY, for_digits(), 10, 7, sizes=sizes)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+@pytest.mark.parametrize("augmentation", [Augmentation(mixup=0.4, flip=True), for_digits(), ALL])
+def test_processes_share_the_batch_of_one(augmentation: Augmentation, world_size: int) -> None:
+    whole = train(60, 24, augmentation)
+    shards = [whole.shard(rank, world_size) for rank in range(world_size)]
+    assert {len(shard) for shard in shards} == {len(whole)} == {3}
+    for step in range(3):
+        batch = whole.batch(1, step)
+        for rank, shard in enumerate(shards):
+            part = shard.batch(1, step)
+            own = slice(rank, None, world_size)
+            assert torch.equal(part.indices, batch.indices[own])
+            assert torch.equal(part.labels, batch.labels[own])
+            assert_allclose(part.images, batch.images[own], atol=1e-6)
+            if batch.partners is not None:
+                assert torch.equal(part.partners, batch.partners[own])
+                assert torch.equal(part.shares, batch.shares[own])
+
+
+def test_what_cannot_be_shared_is_left_out() -> None:
+    batches = train(53, 24)  # leaves 5: two each for two processes, one each for three or four
+    assert [len(batches.shard(0, n)) for n in (1, 2, 3, 4)] == [3, 3, 2, 2]
+    assert [len(b.labels) for b in batches.shard(1, 2).epoch(0)] == [12, 12, 2]
+    with pytest.raises(OptionError, match="5 processes can share, got 24: take 20"):
+        batches.shard(0, 5)
+    with pytest.raises(OptionError, match="0 ≤ rank < 2, got 2"):
+        batches.shard(2, 2)
+
+
 def test_what_does_not_fit_is_explained() -> None:
     images, labels = digits(10)
     for make in (
@@ -176,11 +353,18 @@ def test_batches_on_a_gpu_are_those_of_the_processor() -> None:
 def test_every_tensor_of_a_batch_is_on_its_device() -> None:
     images, labels = digits(20)
     everything = Augmentation(
-        crop_scale=(0.5, 1), rotate_degrees=5, brightness=0.1, contrast=0.1, random_erase=0.5
+        crop_scale=(0.5, 1),
+        rotate_degrees=5,
+        brightness=0.1,
+        contrast=0.1,
+        random_erase=0.5,
+        mixup=1.0,
     )
     batches = TrainBatches(images, labels, GREY, everything, 16, 7, device="meta")
+    mixed = batches.batch(0, 0)
+    assert {x.device.type for x in (mixed.partners, mixed.shares)} == {"meta"}
     for batch in (
-        batches.batch(0, 0),
+        mixed,
         next(iter(EvalBatches(images, labels, GREY, 16, device="meta"))),
     ):
         assert {x.device.type for x in (batch.images, batch.labels, batch.indices)} == {"meta"}

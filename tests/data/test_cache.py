@@ -9,10 +9,13 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from convatlas.data.augmentation import Augmentation
 from convatlas.data.cache import OnDemandImages, evaluation_images, training_images
+from convatlas.data.draws import draw
 from convatlas.data.folder import ImageFolder
 from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import open_source
+from convatlas.data.views import DecodedViews
 from convatlas.errors import DataError
 
 SMALL = replace(IMAGENET, input_size=56)  # shorter side 64
@@ -79,16 +82,30 @@ def test_images_of_the_right_size_get_no_margin() -> None:
     assert_array_equal(images[5, ..., 0], np.asarray(digits.load(5)))
 
 
-@pytest.mark.parametrize("make", [evaluation_images, training_images])
-def test_beyond_the_limit_the_pixels_are_the_same(folder: ImageFolder, make: object) -> None:
-    whole = make(folder, SMALL)
-    assert isinstance(make(folder, SMALL, memory_limit_bytes=whole.nbytes), np.ndarray)
-    lazy = make(folder, SMALL, memory_limit_bytes=whole.nbytes - 1)
+def test_beyond_the_limit_the_pixels_are_the_same(folder: ImageFolder) -> None:
+    whole = evaluation_images(folder, SMALL)
+    assert isinstance(evaluation_images(folder, SMALL, memory_limit_bytes=whole.nbytes), np.ndarray)
+    lazy = evaluation_images(folder, SMALL, memory_limit_bytes=whole.nbytes - 1)
     assert isinstance(lazy, OnDemandImages)
     assert (lazy.shape, len(lazy), lazy.nbytes) == (whole.shape, 4, whole.nbytes)
     places = np.array([3, 0, 3])
     assert_array_equal(lazy[places], whole[places])
     assert_array_equal(np.stack(list(lazy)), whole)
+
+
+@pytest.mark.parametrize("mode", ["crop", "crop_padding", "stretch"])
+def test_beyond_the_limit_training_reads_the_files(folder: ImageFolder, mode: str) -> None:
+    record = replace(SMALL, resize_mode=mode)
+    whole = training_images(folder, record)
+    assert isinstance(training_images(folder, record, memory_limit_bytes=whole.nbytes), np.ndarray)
+    lazy = training_images(folder, record, memory_limit_bytes=whole.nbytes - 1)
+    assert isinstance(lazy, DecodedViews)
+    assert (lazy.shape, len(lazy)) == ((4, 56, 56, 3), 4)
+    plain = Augmentation()
+    x = lazy.views(plain, draw(plain, 0, 0, np.arange(4)), np.arange(4), 56)
+    for view, seen in zip(x, evaluation_images(folder, record), strict=True):
+        difference = np.abs(view.permute(1, 2, 0).numpy().astype(int) - seen)
+        assert difference.mean() < 8  # the same scene, off by less than a pixel
 
 
 def test_unreadable_files_are_named(folder: ImageFolder) -> None:

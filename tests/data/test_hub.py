@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def greys(samples: Any) -> list[int]:
 
 
 def test_saved_splits(tmp_path: Path) -> None:
-    saved = DatasetDict({"train": made(6), "validation": made(4, 6), "test": made(2, 10)})
+    withheld = made(2, 10).map(lambda row: {"label": -1})  # as ImageNet's test images
+    saved = DatasetDict({"train": made(6), "validation": made(4, 6), "test": withheld})
     saved.save_to_disk(tmp_path / "saved")
     splits = open_source(tmp_path / "saved")
     assert splits.origin == "the splits train and validation"
@@ -60,6 +62,15 @@ def test_saved_splits(tmp_path: Path) -> None:
     assert np.asarray(splits.validation.load(3))[0, 0] == 9
     assert splits.train.header(1) == ImageHeader(3, 4, 1)
     assert splits.train.describe(4) == "saved/train row 4"
+
+
+def test_any_thread_may_read_any_image(tmp_path: Path) -> None:
+    made(40).save_to_disk(tmp_path / "saved")
+    train = open_source(tmp_path / "saved", holdout=0.1).train
+    places = [int(train.describe(i).split()[-1]) for i in range(36)]
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda i: train.encoded(i), [*range(36)] * 5))
+    assert read == [png(place) for place in places] * 5
 
 
 def test_one_saved_set_is_held_out(tmp_path: Path) -> None:

@@ -119,6 +119,8 @@ def test_all_ways_to_name_the_same_shards(tmp_path: Path, monkeypatch: pytest.Mo
     with serve({f"/{path.name}": Answer(path.read_bytes()) for path in paths}) as (address, _):
         served = whole(f"{address}/part-{{000..002}}.tar")
     # the server is gone: every byte is here
+    assert whole(pipes).name == "shards"
+    assert whole(packed).name == "packed"
     for source in (whole(packed), whole(pipes), served):
         assert source.labels == listed.labels
         assert [source.encoded(i) for i in range(8)] == [listed.encoded(i) for i in range(8)]
@@ -162,6 +164,7 @@ IMAGE, LABEL = ("k.png", png(0)), ("k.cls", b"0")
     [
         ([], "got a tar without any"),
         ([LABEL], "one image .* in the sample k of .*x.tar, got cls"),
+        ([("k.0.png", b""), ("k.0.cls", b"0")], r"got 0\.png, 0\.cls.* at the first dot"),
         ([IMAGE], "expected a label in the sample k of .*x.tar .*got png"),
         ([IMAGE, LABEL, IMAGE], "one image .* got png, cls, png"),
         ([IMAGE, ("k.cls", b"\n")], "expected a label"),
@@ -215,11 +218,18 @@ def test_copies_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     source = whole(f"pipe:cat {tmp_path}/train-000.tar")
     assert len(list(temporary.iterdir())) == 1
     assert grey(source, 3) == 3
+    with monkeypatch.context() as forked:
+        forked.setattr("os.getpid", lambda: -1)
+        del source  # in a forked worker, while the parent reads on
+        assert len(list(temporary.iterdir())) == 1
+    source = whole(f"pipe:cat {tmp_path}/train-000.tar")
     del source
-    assert not list(temporary.iterdir())
+    assert len(list(temporary.iterdir())) == 1
     with pytest.raises(DataError):
         open_source("pipe:false")
-    assert not list(temporary.iterdir())
+    with pytest.raises(DataError):
+        open_source("pipe:echo no tar")
+    assert len(list(temporary.iterdir())) == 1
 
 
 def test_a_shard_that_changes_underneath_is_noticed(tmp_path: Path) -> None:

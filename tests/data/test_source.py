@@ -97,6 +97,8 @@ def test_wrong_specs_are_explained(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="got ''"):
         open_source("")
+    with pytest.raises(DataError, match=r"may not be read \(File name too long\)"):
+        open_source("x" * 5000)
     root = fill(tmp_path / "one", {"cat": 5, "dog": 1})
     with pytest.raises(DataError, match="at least 2 images of class 'dog'"):
         open_source(root)
@@ -121,9 +123,7 @@ def test_subset_is_a_view(tmp_path: Path) -> None:
 
 def test_a_declared_split_is_chosen_by_its_role() -> None:
     digits = open_source("digits").train
-    test, val, train = (
-        Subset(digits, [i], name) for i, name in enumerate(("test", "val", "train"))
-    )
+    test, val, train = (Subset(digits, [0], name) for name in ("test", "val", "train"))
     chosen = choose_splits({"testing": test, "dev": val, "Train": train}, "x", "parts")
     assert isinstance(chosen, Splits)
     assert (chosen.train, chosen.validation) == (train, val)
@@ -133,6 +133,9 @@ def test_a_declared_split_is_chosen_by_its_role() -> None:
     assert choose_splits({"all": val}, "x") is val
     with pytest.raises(DataError, match="one is called train in x, got a, test: rename"):
         choose_splits({"a": val, "test": test}, "x")
+    other = Subset(digits, [digits.labels.index(7)])
+    with pytest.raises(DataError, match="every class of val in train of x, got none of 7"):
+        choose_splits({"train": train, "val": other}, "x")
 
 
 def damaged(root: Path, count: int) -> Path:

@@ -42,9 +42,7 @@ def test_an_epoch_holds_every_image_once_with_its_label(spec: str) -> None:
     values = greys(iter(samples))
     assert sorted(values) == list(range(TOTAL))
     assert [sample.label for sample in samples] == [value % 2 for value in values]
-    assert all(
-        sample.name.endswith(f"{v:04}.png") for sample, v in zip(samples, values, strict=True)
-    )
+    assert [int(sample.name[-8:-4]) for sample in samples] == values
     assert ShardStream(spec).classes == CLASSES
 
 
@@ -113,10 +111,6 @@ def test_only_the_shard_at_hand_is_read(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     write_shards(tmp_path, COUNTS)
     log = tmp_path / "log"
-    stream = ShardStream(
-        f"pipe:echo {{000..003}} >> {log}; cat {tmp_path}/train-{{000..003}}.tar", CLASSES
-    )
-    assert len(stream._shards) == 16  # braces are read everywhere, so a pipe is named per shard
     urls = "::".join(
         f"pipe:echo {i} >> {log} && cat {tmp_path}/train-00{i}.tar" for i in range(len(COUNTS))
     )

@@ -70,7 +70,7 @@ def test_progress_names_each_stage(folder):
     describe(folder, progress=listen)
     assert list(heard) == ["reading train", "reading val", "comparing"]
     assert heard["reading train"] == [(i, 16) for i in range(1, 17)]
-    assert heard["comparing"][-1] == (12, 12)
+    assert heard["comparing"][-1] == (8, 8)
 
 
 def test_a_split_may_be_unreadable_but_not_all(folder):

@@ -261,6 +261,22 @@ def test_a_setting_that_only_one_run_has_differs(tmp_path: Path) -> None:
     assert (difference.name, difference.values) == ("settings.old", (1, None))
 
 
+def test_settings_of_different_commands_are_compared_as_far_as_both_have_them(
+    tmp_path: Path,
+) -> None:
+    asked = {"model": "lenet5", "weights": None, "seed": 1, "holdout": 0.2}
+    write(tmp_path / "a", "run.json", {"kind": "train", "settings": asked})
+    asked = {"model": None, "seed": 2, "pretrained": True}
+    write(tmp_path / "b", "run.json", {"kind": "run", "settings": asked})
+    write(tmp_path / "b", "choice.json", {"chosen": {"name": "lenet5", "weights": None}})
+    found = differences(find_runs(tmp_path, "name").runs)
+    assert {d.name: d.values for d in found} == {
+        "kind": ("train", "run"),
+        "settings.model": ("lenet5", None),
+        "settings.seed": (1, 2),
+    }
+
+
 def test_wrong_questions_are_answered(tmp_path: Path) -> None:
     make(tmp_path / "digits-lenet5")
     with pytest.raises(OptionError, match="--sort expects one of created, accuracy, name"):

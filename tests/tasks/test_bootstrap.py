@@ -97,5 +97,5 @@ def test_fewer_than_six_classes_have_no_top5() -> None:
 
 
 def test_too_few_draws_are_refused() -> None:
-    with pytest.raises(OptionError, match="at least 100 resamples, got 10"):
+    with pytest.raises(OptionError, match="at least 100 draws, got 10"):
         bootstrap_intervals(predictions(), resamples=10)

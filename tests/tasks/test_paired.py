@@ -93,7 +93,7 @@ def test_other_images_cannot_be_compared() -> None:
     wide = Predictions(torch.zeros(6, 3), b.labels, b.indices)
     with pytest.raises(DataError, match="the same classes, got 2 and 3"):
         compare_predictions(a, wide)
-    with pytest.raises(OptionError, match="at least 100 resamples, got 5"):
+    with pytest.raises(OptionError, match="at least 100 draws, got 5"):
         compare_predictions(a, b, resamples=5)
     nobody = Predictions(torch.zeros(0, 2), b.labels[:0], b.indices[:0])
     with pytest.raises(DataError, match="at least 1 image"):

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from test_fit import RECIPES, Batches, Held, Sign, net
 
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.loop import fit
 from convatlas.train.session import Session
+from small_training import RECIPES, Batches, Held, Sign, net
 
 STEPS = 12
 WATCHED = os.WEXITED | os.WNOHANG | os.WNOWAIT

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convatlas.errors import CheckpointError, OptionError
-from convatlas.models.anatomy import ConvNet
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.interrupt import Interrupted
 from convatlas.train.loop import fit
 from convatlas.train.recipe import Recipe
 from convatlas.train.reports import EpochReport, History, Plan, StepReport
 from convatlas.train.session import Session
-
-STEPS = 3
-recipe_of = Recipe().override
+from small_training import RECIPES, STEPS, Batches, Held, Images, Score, Sign, net, recipe_of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,90 +30,6 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield
-
-
-@dataclass(frozen=True)
-class Images:
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-
-
-class Batches:
-    """Random images whose class is the sign of their mean, as a function of epoch and step."""
-
-    def __init__(self, steps: int = STEPS, poison: tuple[int, int] | None = None) -> None:
-        self.steps = steps
-        self.poison = poison
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def batch(self, epoch: int, step: int) -> Images:
-        generator = torch.Generator().manual_seed(1000 * epoch + step)
-        images = torch.randn(8, 1, 8, 8, generator=generator)
-        labels = (images.mean(dim=(1, 2, 3)) > 0).long()
-        if (epoch, step) == self.poison:
-            images[0, 0, 0, 0] = torch.nan
-        return Images(images, labels, torch.arange(8))
-
-    def epoch(self, epoch: int) -> Iterator[Images]:
-        return (self.batch(epoch, step) for step in range(self.steps))
-
-
-class Held:
-    def __iter__(self) -> Iterator[Images]:
-        yield Batches().batch(99, 0)
-        yield Batches().batch(99, 1)
-
-
-@dataclass(frozen=True)
-class Score:
-    headline: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"accuracy": self.headline, "table": [[1, 2], [3, 4]], "none": None}
-
-
-class Sign:
-    """The task."""
-
-    def __init__(self) -> None:
-        self.evaluated: list[nn.Module] = []
-
-    def loss(self, model: nn.Module, batch: Images) -> tuple[Tensor, Tensor]:
-        logits = model(batch.images)
-        return F.cross_entropy(logits.float(), batch.labels), logits
-
-    def evaluate(self, model: nn.Module, batches: Any) -> Score:
-        self.evaluated.append(model)
-        model.eval()
-        with torch.no_grad():
-            right = [(model(b.images).argmax(1) == b.labels).float() for b in batches]
-        return Score(torch.cat(right).mean().item())
-
-
-def block(i: int, o: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(), nn.Dropout2d(0.2)
-    )
-
-
-def net() -> ConvNet:
-    torch.manual_seed(7)
-    head = nn.Sequential()
-    head.add_module("pool", nn.AdaptiveAvgPool2d(1))
-    head.add_module("flatten", nn.Flatten())
-    head.add_module("dropout", nn.Dropout(0.3))
-    head.add_module("classifier", nn.Linear(6, 2))
-    return ConvNet(
-        block(1, 4),
-        [block(4, 4), block(4, 6)],
-        head,
-        channels=[4, 6],
-        strides=[1, 1],
-        in_channels=1,
-    )
 
 
 class Stopper:
@@ -159,68 +72,6 @@ def train(
         observers=observers,
         session=Session(resume=resume, **session),
     )
-
-
-RECIPES = {
-    "momentum and averaging": recipe_of(
-        {
-            "training.epochs": 4,
-            "optimizer.lr": 0.1,
-            "optimizer.nesterov": True,
-            "regularization.ema_decay": 0.9,
-        }
-    ),
-    "adamw, clipping and warm-up": recipe_of(
-        {
-            "training.epochs": 4,
-            "optimizer.name": "adamw",
-            "optimizer.lr": 0.01,
-            "regularization.clip_norm": 0.1,
-            "schedule.warmup_epochs": 1,
-            "optimizer.weight_decay": 0.1,
-        }
-    ),
-    "plateau": recipe_of(
-        {
-            "training.epochs": 4,
-            "optimizer.lr": 0.1,
-            "schedule.name": "plateau",
-            "schedule.patience": 1,
-        }
-    ),
-    "freeze, then fine-tune": recipe_of(
-        {
-            "training.epochs": 4,
-            "optimizer.lr": 0.1,
-            "transfer.freeze_epochs": 2,
-            "transfer.finetune_lr": 0.01,
-            "transfer.stage_lr_decay": 0.5,
-            "regularization.ema_decay": 0.5,
-        }
-    ),
-    "gradual unfreezing": recipe_of(
-        {
-            "training.epochs": 5,
-            "optimizer.lr": 0.1,
-            "transfer.freeze_epochs": 1,
-            "transfer.unfreeze_every_epochs": 1,
-            "regularization.ema_decay": 0.5,
-        }
-    ),
-    "rmsprop, step": recipe_of(
-        {
-            "training.epochs": 4,
-            "optimizer.name": "rmsprop",
-            "optimizer.lr": 0.001,
-            "schedule.name": "step",
-            "schedule.milestones": [1, 2.5],
-        }
-    ),
-    "lamb": recipe_of({"training.epochs": 4, "optimizer.name": "lamb", "optimizer.lr": 0.01}),
-    "bfloat16": recipe_of(
-        {"training.epochs": 4, "optimizer.lr": 0.1, "training.precision": "bf16"}
-    ),
-}
 
 
 def same_time(report: EpochReport) -> EpochReport:
@@ -287,8 +138,8 @@ def test_a_run_killed_inside_epochs_goes_on_from_its_checkpoint_there(
 ) -> None:
     resume, saved = False, []
     for after in (2, 5, 7, 11):
+        stopper = Stopper(after_step=after, how="kill")
         with pytest.raises(RuntimeError, match="killed"):
-            stopper = Stopper(after_step=after, how="kill")
             train(tmp_path, RECIPES[name], stopper, resume=resume, checkpoint_steps=1)
         resume = RunFolder(tmp_path).has_run()
         meta = RunFolder(tmp_path).load_last().metadata
@@ -305,8 +156,7 @@ def test_a_run_told_to_stop_after_a_step_leaves_a_checkpoint_of_it(
     name = "momentum and averaging"
     for steps in (2, STEPS, 7):
         with pytest.raises(Interrupted) as caught:
-            resume = steps > 2
-            train(tmp_path, RECIPES[name], resume=resume, stop_after_steps=steps)
+            train(tmp_path, RECIPES[name], resume=steps > 2, stop_after_steps=steps)
         assert caught.value.steps_done == steps
     train(tmp_path, RECIPES[name], resume=True)
     assert_same_run(whole[name][0], tmp_path)
@@ -354,6 +204,11 @@ def test_a_run_ends_when_its_headline_no_longer_gets_better(
     assert len(go(Session(resume=True)).epochs) == expected
 
 
+def draw() -> tuple[float, ...]:
+    """Draw from the global generators of Python, numpy and torch."""
+    return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: S311, NPY002
+
+
 def test_a_draw_inside_a_step_depends_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
     class Drawing(Sign):
         def __init__(self) -> None:
@@ -361,23 +216,21 @@ def test_a_draw_inside_a_step_depends_on_the_seed_and_the_step_alone(tmp_path: P
             self.drawn: list[tuple[float, ...]] = []
 
         def loss(self, model: nn.Module, batch: Images) -> tuple[Tensor, Tensor]:
-            draws = random.random(), float(np.random.rand()), float(torch.rand(()))
-            self.drawn.append(draws)
+            self.drawn.append(draw())
             return super().loss(model, batch)
 
         def evaluate(self, model: nn.Module, batches: Any) -> Score:
-            self.drawn.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
+            self.drawn.append(draw())
             return super().evaluate(model, batches)
 
     recipe = recipe_of({"training.epochs": 2})
     straight, stopped = Drawing(), Drawing()
     fit(net(), straight, Batches(), Held(), recipe, run=RunFolder(tmp_path / "a"))
     run = RunFolder(tmp_path / "b")
+    half = Session(stop_after_steps=4)
     with pytest.raises(Interrupted):
-        session = Session(stop_after_steps=4)
-        fit(net(), stopped, Batches(), Held(), recipe, run=run, session=session)
-    random.seed(1)
-    np.random.seed(1)
+        fit(net(), stopped, Batches(), Held(), recipe, run=run, session=half)
+    draw()
     fit(net(), stopped, Batches(), Held(), recipe, run=run, session=Session(resume=True))
     assert straight.drawn == stopped.drawn
     assert len(set(straight.drawn)) == 2 * (STEPS + 1)
@@ -400,12 +253,12 @@ def test_dropout_makes_the_seed_matter(tmp_path: Path) -> None:
 def test_the_callers_random_state_is_left_alone(tmp_path: Path) -> None:
     model = net()
     before = torch.random.get_rng_state()
-    others = random.getstate(), np.random.get_state()[1].tolist()
+    others = random.getstate(), str(np.random.get_state())  # noqa: NPY002
     fit(
         model, Sign(), Batches(), Held(), recipe_of({"training.epochs": 1}), run=RunFolder(tmp_path)
     )
     assert torch.equal(before, torch.random.get_rng_state())
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == others
+    assert (random.getstate(), str(np.random.get_state())) == others  # noqa: NPY002
 
 
 def test_sgd_without_extras_equals_a_loop_written_by_hand(tmp_path: Path) -> None:
@@ -503,6 +356,20 @@ def test_while_frozen_only_the_classifier_moves(tmp_path: Path) -> None:
     train(tmp_path, recipe, resume=True)
     last = RunFolder(tmp_path).load_last().tensors
     assert not any(torch.equal(last[f"model.{name}"], value) for name, value in before.items())
+
+
+def test_stage_by_stage_the_network_thaws_and_its_statistics_with_it(tmp_path: Path) -> None:
+    recipe = RECIPES["gradual unfreezing"].override({"regularization.ema_decay": 0.0})
+    before = {name: value.clone() for name, value in net().state_dict().items()}
+    moved: list[set[str]] = []
+    for epoch in range(1, 5):
+        with pytest.raises(Interrupted):
+            train(tmp_path, recipe, resume=epoch > 1, stop_after_steps=epoch * STEPS)
+        last = RunFolder(tmp_path).load_last().tensors
+        differing = [n for n, value in before.items() if not torch.equal(last[f"model.{n}"], value)]
+        moved.append({name.rsplit(".", 2)[0] for name in differing})
+    expected = [{"head"}, {"head", "stages.1"}, {"head", "stages.1", "stages.0"}]
+    assert moved == [*expected, {"head", "stages.1", "stages.0", "stem"}]
 
 
 def test_a_loss_that_is_nan_stops_with_step_rate_and_advice(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, li
     folder = tmp_path_factory.mktemp("killed")
     done = subprocess.run(
         [sys.executable, SCRIPT, folder, "5", str(KILLS)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])},
         capture_output=True,
         text=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ def epoch(number: int) -> EpochReport:
 
 
 def train(watcher: MLflow, plan: Plan, last_step: int, error: BaseException | None = None) -> None:
-    """Call the observer as the loop does, which stops it while an error passes."""
-    try:
+    """Call the observer as the loop does: an exit stack stops it while an error passes."""
+    with suppress(type(error) if error else ()), ExitStack() as stack:
+        stack.callback(watcher.stop)
         watcher.start(plan)
         for number in range(plan.steps_done + 1, last_step + 1):
             watcher.step(step(number))
@@ -47,12 +49,6 @@ def train(watcher: MLflow, plan: Plan, last_step: int, error: BaseException | No
                 watcher.epoch(epoch(number // 4))
         if error is not None:
             raise error
-    except BaseException as raised:
-        watcher.stop()
-        if raised is not error:
-            raise
-    else:
-        watcher.stop()
 
 
 def runs(store: str) -> list[Any]:
@@ -101,6 +97,16 @@ def test_a_resumed_run_goes_on_in_the_same_one_without_repeating_itself(
     assert run.info.status == "FINISHED"
     assert history(store, run.info.run_id, "train/loss") == [(n, 1 / n) for n in range(1, 13)]
     assert [s for s, _ in history(store, run.info.run_id, "eval/accuracy")] == [4, 8, 12]
+
+
+def test_a_run_that_ends_well_while_another_error_is_handled_is_finished(
+    tmp_path: Path, store: str
+) -> None:
+    try:
+        raise ValueError("somebody else's")
+    except ValueError:
+        train(observer(tmp_path, store), Plan(1, 4), 4)
+    assert [run.info.status for run in runs(store)] == ["FINISHED"]
 
 
 def test_a_run_that_the_store_does_not_know_is_begun_anew(tmp_path: Path, store: str) -> None:

@@ -34,7 +34,8 @@ def evaluate(
         bool, typer.Option("--ten-crop", help="Show corners and centre, and mirrored again.")
     ] = False,
     scales: Annotated[
-        str | None, typer.Option(help="Shorter sides, in pixels, that images are resized to in turn.")
+        str | None,
+        typer.Option(help="Shorter sides, in pixels, that images are resized to in turn."),
     ] = None,
     compare: Annotated[
         bool, typer.Option(help="Whether to compare every other network with the first.")

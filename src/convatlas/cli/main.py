@@ -16,16 +16,19 @@ from convatlas.cli.claims import claims
 from convatlas.cli.compare import compare
 from convatlas.cli.data import data
 from convatlas.cli.evaluate import evaluate
+from convatlas.cli.features import features
 from convatlas.cli.fit import fit
 from convatlas.cli.lint import lint
 from convatlas.cli.list import list_networks
 from convatlas.cli.predict import predict
+from convatlas.cli.recipes import recipes
 from convatlas.cli.run import run
 from convatlas.cli.runs import runs
 from convatlas.cli.see import see
 from convatlas.cli.show import show
 from convatlas.cli.timeline import timeline
 from convatlas.cli.train import train
+from convatlas.cli.transfer import transfer
 from convatlas.errors import ConvAtlasError
 
 __all__ = ["app", "main"]
@@ -50,8 +53,11 @@ app.command("claims")(claims)
 app.command("run")(run)
 app.command("runs")(runs)
 app.command("train")(train)
+app.command("transfer")(transfer)
+app.command("features")(features)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
+app.command("recipes")(recipes)
 app.command("data")(data)
 
 _state = {"debug": False}

@@ -30,7 +30,7 @@ __all__ = ["Batch", "EvalBatches", "TrainBatches"]
 Places = NDArray[np.int64]
 
 _AHEAD = 2  # batches that are prepared while one is in use
-_AT_ONCE = 8  # images that go through the processor's cache together
+_AT_ONCE = 4  # images that go through the processor's cache together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,17 +202,19 @@ class TrainBatches:
             return self._finished(
                 u, views_of(self._augmentation, u, pixels, record.input_size, size)
             )
-        pixels = torch.from_numpy(self._images.views(self._augmentation, u, indices, size))
+        pixels = self._images.views(self._augmentation, u, indices, size)
         x = torch.empty(len(indices), record.channels, size, size)
         for start in range(0, len(indices), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
-            part = pixels[some].permute(0, 3, 1, 2).contiguous().float().div_(255)
-            x[some] = self._finished({name: values[some] for name, values in u.items()}, part)
+            part = x[some].copy_(pixels[some]).div_(255)
+            done = self._finished({name: values[some] for name, values in u.items()}, part)
+            if done.data_ptr() != part.data_ptr():
+                part.copy_(done)
         return x.to(self._device)
 
     def _finished(self, u: Draws, x: Tensor) -> Tensor:
         record = self._preprocessing
-        return record.normalize(varied(self._augmentation, u, x, record.mean))
+        return record.normalize_(varied(self._augmentation, u, x, record.mean))
 
 
 class EvalBatches:

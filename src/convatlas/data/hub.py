@@ -14,7 +14,7 @@ from typing import Any
 from convatlas.data.decode import printable
 from convatlas.data.folder import subfolders
 from convatlas.data.labels import class_names, class_numbers
-from convatlas.data.splits import ImageSource, Splits, choose_splits, split_of
+from convatlas.data.splits import ImageSource, Splits, choose_splits, needed_splits, split_of
 from convatlas.data.stored import EmbeddedImages
 from convatlas.data.streams import Consumer, ImageStream, Sample, inner_order
 from convatlas.errors import DataError, MissingExtraError
@@ -42,8 +42,8 @@ def open_hub(spec: str) -> Splits | ImageSource:
     """
     loaded = _loaded(spec, streaming=False)
     splits = loaded if isinstance(loaded, Mapping) else {"": loaded}
-    columns = {split: _Columns(dataset, spec) for split, dataset in splits.items()}
-    written = {split: columns[split].labels() for split in splits}
+    columns = {name: _Columns(splits[name], spec) for name in needed_splits(splits, spec)}
+    written = {split: columns[split].labels() for split in columns}
     classes = next(iter(columns.values())).classes or class_names(
         (label for labels in written.values() for label in labels), spec
     )
@@ -52,7 +52,7 @@ def open_hub(spec: str) -> Splits | ImageSource:
         split: HubImages(
             columns[split], classes, written[split], printable(f"{title}/{split}".rstrip("/"))
         )
-        for split in splits
+        for split in columns
     }
     return choose_splits(parts, spec, "splits")
 

@@ -5,6 +5,7 @@ It knows no format.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def listed_classes(folder: Path) -> tuple[str, ...] | None:
             f"read ({error}): save it as UTF-8"
         ) from error
     names = tuple(line.strip() for line in lines if line.strip())
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or len(names) < 2:
         got = f"{printable(twice[0])!r} twice" if twice else f"{len(names)}"
         raise DataError(

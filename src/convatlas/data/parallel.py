@@ -41,7 +41,10 @@ def ordered_map(
         ahead: How many results may be under way or wait, beside the one in use; None for
             enough to keep the threads busy.
     """
-    threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
+    threads = threads or min(_MOST_THREADS, _cores())
+    if threads == 1 and ahead is None:  # a thread to wait for would gain nothing
+        yield from _one_by_one(function, count, progress)
+        return
     most = 4 * threads if ahead is None else ahead + 1
     pending: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -57,3 +60,19 @@ def ordered_map(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _one_by_one(
+    function: Callable[[int], _Result], count: int, progress: Progress | None
+) -> Iterator[_Result]:
+    for place in range(count):
+        yield function(place)
+        if progress is not None:
+            progress(place + 1, count)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, where the system can tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

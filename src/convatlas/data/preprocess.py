@@ -93,14 +93,18 @@ class Preprocessing:
 
     def normalize(self, x: Tensor) -> Tensor:
         """Return (x − mean) / std for ``x`` of shape (…, C, H, W) on the 0…1 scale."""
-        shape = (self.channels, 1, 1)
-        mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device).view(shape)
-        return x.sub(mean).div_(torch.tensor(self.std, dtype=x.dtype, device=x.device).view(shape))
+        mean, std = self._statistics(x)
+        return x.sub(mean).div_(std)
+
+    def normalize_(self, x: Tensor) -> Tensor:
+        """Do what ``normalize`` does to ``x`` itself, and return it."""
+        mean, std = self._statistics(x)
+        return x.sub_(mean).div_(std)
 
     def tensor(self, images: NDArray[np.uint8]) -> Tensor:
         """Return normalised float32 (N, C, H, W) for uint8 (N, H, W, C), or (H, W, C) as N = 1."""
         batch = torch.from_numpy(images if images.ndim == 4 else images[None])
-        return self.normalize(batch.permute(0, 3, 1, 2).contiguous().float().div_(255))
+        return self.normalize_(batch.permute(0, 3, 1, 2).contiguous().float().div_(255))
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return the input (C, H, W), float32, for one image."""
@@ -130,6 +134,13 @@ class Preprocessing:
             )
         lists = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **lists})
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (
+            torch.tensor(values, dtype=x.dtype, device=x.device).view(self.channels, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return mean, std
 
     def _resize(self, image: Image.Image) -> Image.Image:
         size = (self.input_size, self.input_size)

@@ -23,7 +23,7 @@ from convatlas.download import UnreachableError, download
 from convatlas.errors import DataError
 from convatlas.fetch import is_offline
 
-__all__ = ["Shard", "borrowed", "bring", "expand", "is_shard_name"]
+__all__ = ["Shard", "borrowed", "bring", "expand", "folder_of", "is_shard_name"]
 
 _PIPE = "pipe:"
 _ADDRESSES = ("http://", "https://")
@@ -41,16 +41,17 @@ class Shard:
     Attributes:
         name: What to call it, printable: its path, command or address.
         path: Where it lies.
-        temporary: Whether it is a copy made here.
+        copied_by: The process that copied it there for a while, or None for a file of the user.
     """
 
     name: str
     path: Path
-    temporary: bool = False
+    copied_by: int | None = None
 
     def discard(self) -> None:
-        """Remove the copy."""
-        self.path.unlink(missing_ok=True)
+        """Remove a copy of this process; a forked worker must not take its parent's away."""
+        if self.copied_by == os.getpid():
+            self.path.unlink(missing_ok=True)
 
 
 def is_shard_name(spec: str) -> bool:
@@ -73,6 +74,11 @@ def expand(spec: str) -> list[str]:
     for pattern in spec.split(_JOINT):
         names += _expand_one(pattern)
     return names
+
+
+def folder_of(url: str) -> Path | None:
+    """Return the folder of a shard on this disk, or None for a pipe or address."""
+    return None if url.startswith((_PIPE, *_ADDRESSES)) else Path(url).expanduser().parent
 
 
 def bring(url: str) -> Shard:
@@ -101,8 +107,7 @@ def borrowed(url: str) -> Iterator[Shard]:
     try:
         yield shard
     finally:
-        if shard.temporary:
-            shard.discard()
+        shard.discard()
 
 
 def _expand_one(pattern: str) -> list[str]:
@@ -126,7 +131,7 @@ def _expand_one(pattern: str) -> list[str]:
 def _copied(name: str, fill: Callable[[Path], None]) -> Shard:
     handle, path = tempfile.mkstemp(prefix="convatlas-", suffix=".tar")
     os.close(handle)
-    shard = Shard(name, Path(path), temporary=True)
+    shard = Shard(name, Path(path), os.getpid())
     try:
         fill(shard.path)
     except BaseException as error:

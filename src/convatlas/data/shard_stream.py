@@ -7,11 +7,10 @@ noticed early, its images can be shuffled without a buffer, and a resumed stream
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from convatlas.data.decode import printable
 from convatlas.data.labels import listed_classes
-from convatlas.data.shard_files import borrowed, expand
+from convatlas.data.shard_files import borrowed, expand, folder_of
 from convatlas.data.shards import read_at, scan_shard, shard_labels
 from convatlas.data.streams import Consumer, ImageStream, Sample, inner_order
 from convatlas.errors import DataError
@@ -41,8 +40,9 @@ class ShardStream(ImageStream):
         consumer: Consumer | None = None,
     ) -> None:
         urls = expand(spec)
-        names = classes or listed_classes(Path(urls[0]).expanduser().parent)
-        if names is None:
+        folder = folder_of(urls[0])
+        names = classes or (folder and listed_classes(folder))
+        if not names:
             raise DataError(
                 f"expected class names for the stream {printable(spec)}, got none: pass classes= "
                 "or write classes.txt, one name per line, beside the shards"

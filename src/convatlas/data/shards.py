@@ -23,8 +23,8 @@ import numpy as np
 from convatlas.data.decode import EXTENSIONS, printable, why_unreadable
 from convatlas.data.folder import subfolders
 from convatlas.data.labels import class_names, class_numbers, listed_classes
-from convatlas.data.shard_files import Shard, bring, expand, is_shard_name
-from convatlas.data.splits import ImageSource, Splits, choose_splits, split_of
+from convatlas.data.shard_files import Shard, bring, expand, folder_of, is_shard_name
+from convatlas.data.splits import ImageSource, Splits, choose_splits, needed_splits, split_of
 from convatlas.data.stored import EmbeddedImages
 from convatlas.errors import DataError
 
@@ -83,12 +83,14 @@ def open_shards(spec: str) -> Splits | ImageSource:
     """
     root = Path(spec).expanduser()
     groups = _grouped(root) if root.is_dir() else {"": expand(spec)}
-    folder = root if root.is_dir() else Path(next(iter(groups.values()))[0]).expanduser().parent
-    indexed = {split: [_Indexed(bring(url)) for url in urls] for split, urls in groups.items()}
+    folder = root if root.is_dir() else folder_of(groups[""][0])
+    needed = needed_splits(groups, spec, "shards")
+    indexed = {split: [_Indexed(bring(url)) for url in groups[split]] for split in needed}
     labels = (s.label for shards in indexed.values() for shard in shards for s in shard.samples)
-    classes = listed_classes(folder) or class_names(labels, spec)
+    classes = (folder and listed_classes(folder)) or class_names(labels, spec)
+    title = folder.resolve().name if folder else "shards"
     parts: dict[str, ImageSource] = {
-        split: ShardImages(shards, classes, printable(f"{folder.resolve().name}/{split or 'tar'}"))
+        split: ShardImages(shards, classes, printable(f"{title}/{split}".rstrip("/")))
         for split, shards in indexed.items()
     }
     return choose_splits(parts, spec, "shards")
@@ -99,9 +101,8 @@ class _Indexed:
 
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
+        weakref.finalize(self, shard.discard)
         self.samples = scan_shard(shard)
-        if shard.temporary:
-            weakref.finalize(self, shard.discard)
 
 
 class ShardImages(EmbeddedImages):
@@ -216,7 +217,8 @@ def _sample(key: str, members: list[_Member], file: BinaryIO, shard: Shard) -> S
     image = next((m for m in members if f".{m.suffix}" in EXTENSIONS), None)
     if image is None or len(by_suffix) != len(members):
         raise DataError(
-            f"expected one image (.jpg, .png, …) in {shown}, got {got}: write the shard again"
+            f"expected one image (.jpg, .png, …) in {shown}, got {got}: write the shard again (a "
+            "key ends at the first dot)"
         )
     label: str | int | None = None
     if "cls" in by_suffix:

@@ -71,7 +71,13 @@ def open_source(spec: str | Path, *, seed: int = 0, holdout: float = 0.2) -> Spl
         OptionError: ``holdout`` is not between 0 and 1.
     """
     text = str(spec)
-    known = next((kind for kind in _FORMATS if text and kind.owns(text)), None)
+    try:
+        known = next((kind for kind in _FORMATS if text and kind.owns(text)), None)
+    except OSError as error:
+        raise DataError(
+            f"expected images, got {printable(text)[:200]!r}, which may not be read "
+            f"({error.strerror}): change its permissions, or correct the name"
+        ) from error
     if known is None:
         raise DataError(
             f"expected images, got {printable(text)!r}: there is no such file or folder"

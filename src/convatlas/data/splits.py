@@ -5,7 +5,7 @@ It knows no file format; those build on it, and ``source.open_source`` chooses a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,15 @@ from convatlas.data.decode import ImageHeader, printable
 from convatlas.data.sampling import stratified_split
 from convatlas.errors import DataError
 
-__all__ = ["ImageSource", "Splits", "Subset", "choose_splits", "hold_out", "split_of"]
+__all__ = [
+    "ImageSource",
+    "Splits",
+    "Subset",
+    "choose_splits",
+    "hold_out",
+    "needed_splits",
+    "split_of",
+]
 
 _SPLITS = {
     "train": "train",
@@ -112,37 +120,53 @@ def split_of(word: str) -> str | None:
     return _SPLITS.get(word.strip().lower())
 
 
+def needed_splits(names: Collection[str], where: str, kind: str = "splits") -> tuple[str, ...]:
+    """Return which of the splits that a format declares are to train on and to judge by.
+
+    Validation images are preferred to test images, whose labels are often withheld.
+
+    Args:
+        names: The names that the format gives its splits.
+        where: The folder or file, for messages.
+        kind: What the format calls its splits, in the plural.
+
+    Returns:
+        Two names, or the one from which images are yet to be held out.
+
+    Raises:
+        DataError: Several names, none of which is for training.
+    """
+    if len(names) == 1:
+        return tuple(names)
+    roles = {split_of(name) or name: name for name in reversed(list(names))}
+    if "train" not in roles:
+        raise DataError(
+            f"expected {kind} of which one is called train in {printable(where)}, got "
+            f"{printable(', '.join(names))}: rename the one to train on"
+        )
+    held = roles.get("val") or roles.get("test")
+    return (roles["train"],) if held is None else (roles["train"], held)
+
+
 def choose_splits(
     parts: Mapping[str, ImageSource], where: str, kind: str = "splits"
 ) -> Splits | ImageSource:
-    """Return what to train on and to judge by among the parts that a format declares.
-
-    Validation images are preferred to test images.
-
-    Args:
-        parts: The parts by the names that the format gives them.
-        where: The folder or file, for messages.
-        kind: What the format calls its parts, in the plural.
-
-    Returns:
-        Two splits, or the one part from which images are yet to be held out.
+    """Return what :func:`needed_splits` names: both splits, or the one part that is to be split.
 
     Raises:
-        DataError: Several parts, none of which is for training.
+        DataError: No part is for training, or it lacks a class of the part to judge by.
     """
-    if len(parts) == 1:
-        return next(iter(parts.values()))
-    roles = {split_of(name) or name: name for name in reversed(list(parts))}
-    train = roles.get("train")
-    if train is None:
-        raise DataError(
-            f"expected {kind} of which one is called train in {printable(where)}, got "
-            f"{printable(', '.join(parts))}: rename the one to train on"
-        )
-    held = roles.get("val") or roles.get("test")
-    if held is None:
+    train, *held = needed_splits(parts, where, kind)
+    if not held:
         return parts[train]
-    return Splits(parts[train], parts[held], f"the {kind} {train} and {held}")
+    unseen = sorted({*parts[held[0]].labels} - {*parts[train].labels})
+    if unseen:
+        names = [parts[train].classes[number] for number in unseen[:5]]
+        raise DataError(
+            f"expected images of every class of {held[0]} in {train} of {printable(where)}, got "
+            f"none of {printable(', '.join(names))}: add images or remove the class"
+        )
+    return Splits(parts[train], parts[held[0]], f"the {kind} {train} and {held[0]}")
 
 
 def hold_out(source: ImageSource, seed: int, holdout: float) -> Splits:

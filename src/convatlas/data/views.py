@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.decode import decode, read_header
@@ -90,7 +91,7 @@ class DecodedViews:
 
     def views(
         self, augmentation: Augmentation, u: Draws, indices: NDArray[np.int64], size: int
-    ) -> Pixels:
+    ) -> Tensor:
         """Return a random part of each image: the crop, zoom, rotation, shift and flip.
 
         Args:
@@ -100,14 +101,15 @@ class DecodedViews:
             size: Height and width of the result.
 
         Returns:
-            uint8 (N, size, size, C).
+            uint8 (N, C, size, size).
 
         Raises:
             DataError: A file cannot be read; the message names it.
         """
         files = list(ordered_map(lambda place: self._opened(int(indices[place])), len(indices)))
         views = drawn_views(augmentation, u, self._frames(files), size)
-        pixels = np.empty((len(files), size, size, self.preprocessing.channels), dtype=np.uint8)
+        channels = self.preprocessing.channels
+        pixels = torch.empty(len(files), channels, size, size, dtype=torch.uint8)
 
         def show(place: int) -> None:
             pixels[place] = self._view(augmentation, files[place], views.one(place), size)
@@ -138,7 +140,7 @@ class DecodedViews:
         side = np.minimum(height, width) * (record.input_size / record.resized_side)
         return Frames(height, width, side, side, height / 2, width / 2)
 
-    def _view(self, augmentation: Augmentation, file: _File, view: Views, size: int) -> Pixels:
+    def _view(self, augmentation: Augmentation, file: _File, view: Views, size: int) -> Tensor:
         (height,), (width,), (turn,) = view.height, view.width, view.radians
         (middle,), (center,) = view.center_y, view.center_x
         reach_y = (height * abs(math.cos(turn)) + width * abs(math.sin(turn))) / 2
@@ -171,16 +173,16 @@ class DecodedViews:
         else:
             image = decode(file.data, name=self.source.describe(file.index))
         channels = self.preprocessing.channels
-        plain = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        plain = np.array(image.convert("L" if channels == 1 else "RGB"))
         return part.of(plain.reshape(file.height, file.width, channels))
 
-    def _resized(self, pixels: Pixels, sides: tuple[int, int], mirrored: bool = False) -> Pixels:
+    def _resized(self, pixels: Pixels, sides: tuple[int, int], mirrored: bool = False) -> Tensor:
         # On eight bits torch gives Pillow's values, several times as fast.
         mode = "bicubic" if self.preprocessing.interpolation == "bicubic" else "bilinear"
         x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
         if x.shape[2:] != sides:
             x = F.interpolate(x, sides, mode=mode, antialias=True)
-        return (x.flip(3) if mirrored else x)[0].permute(1, 2, 0).numpy()
+        return (x.flip(3) if mirrored else x)[0]
 
 
 def _factor(shorter: float, size: int) -> int:
@@ -203,11 +205,11 @@ def _whole(low: float, high: float, most: int, factor: int) -> tuple[int, int]:
 
 
 def _turned(
-    crop: Pixels, view: Views, part: _Part, size: int, augmentation: Augmentation
-) -> Pixels:
+    crop: Tensor, view: Views, part: _Part, size: int, augmentation: Augmentation
+) -> Tensor:
     """Return the view from a crop around it that was shrunk to about its scale."""
-    scale_y = crop.shape[0] / (part.bottom - part.top)
-    scale_x = crop.shape[1] / (part.right - part.left)
+    scale_y = crop.shape[1] / (part.bottom - part.top)
+    scale_x = crop.shape[2] / (part.right - part.left)
     inside = Views(
         center_y=(view.center_y - part.top) * scale_y,
         center_x=(view.center_x - part.left) * scale_x,
@@ -216,5 +218,5 @@ def _turned(
         radians=view.radians,
         mirrored=view.mirrored,
     )
-    x = resample(torch.from_numpy(crop)[None], inside, size, augmentation.padding)
-    return x[0].mul(255).round_().byte().permute(1, 2, 0).numpy()
+    x = resample(crop.permute(1, 2, 0)[None], inside, size, augmentation.padding)
+    return x[0].mul_(255).round_().byte()

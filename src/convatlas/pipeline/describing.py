@@ -57,7 +57,7 @@ def describe(
     groups = find_groups(prints, progress("comparing") if progress else None)
     kept = [each for _, _, some in prints for each in some]
     return DataReport(
-        name=splits.train.name.partition("/")[0],
+        name=_name(splits),
         origin=splits.origin,
         splits=tuple(seen.facts for _, seen in parts.values()),
         groups=groups,
@@ -66,6 +66,12 @@ def describe(
         sheet=_sheet(parts),
         group_pictures=tuple(_pictures(parts, group) for group in groups[:_SHOWN_GROUPS]),
     )
+
+
+def _name(splits: Splits) -> str:
+    """Return what the names of both splits begin with: ``"pets/train"`` is one of ``"pets"``."""
+    heads = [part.name.rpartition("/")[0] for part in (splits.train, splits.validation)]
+    return heads[0] if heads[0] and heads[0] == heads[1] else splits.train.name
 
 
 def _named(splits: Splits) -> dict[str, ImageSource]:
@@ -87,9 +93,8 @@ def _require_readable(splits: Splits, parts: _Parts) -> None:
     bad = [each for _, seen in parts.values() for each in seen.facts.bad]
     if bad and not any(seen.prints for _, seen in parts.values()):
         raise DataError(
-            f"expected readable images in {splits.train.name.partition('/')[0]}, got "
-            f"{len(bad):,} that all cannot be read, such as {bad[0].name} ({bad[0].reason}): "
-            "replace them"
+            f"expected readable images in {_name(splits)}, got {len(bad):,} that all cannot be "
+            f"read, such as {bad[0].name} ({bad[0].reason}): replace them"
         )
 
 

@@ -31,7 +31,12 @@ from convatlas.pipeline.subject import (
     predict,
     subject_model,
 )
-from convatlas.tasks.bootstrap import DEFAULT_RESAMPLES, Intervals, bootstrap_intervals
+from convatlas.tasks.bootstrap import (
+    DEFAULT_RESAMPLES,
+    Intervals,
+    bootstrap_intervals,
+    require_resamples,
+)
 from convatlas.tasks.calibration import (
     Calibration,
     Scaling,
@@ -280,6 +285,7 @@ def _check(paths: Sequence[Path], settings: EvaluationSettings) -> None:
         raise OptionError(
             "an ensemble needs 2 runs or more, got 1: name several runs, or checkpoints of one"
         )
+    require_resamples(settings.resamples)
     if any(size < 1 for size in settings.views.scales):
         raise OptionError(f"expected scales of 1 px or more, got {list(settings.views.scales)}")
     if settings.saved and (settings.data is not None or settings.views != Views()):

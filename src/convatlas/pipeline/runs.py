@@ -7,16 +7,24 @@ training needs.
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from convatlas.errors import CheckpointError, OptionError, UnknownNameError
+from convatlas.pipeline.run_files import (
+    epochs_of,
+    interval_of,
+    numbers_of,
+    part_of,
+    read_epochs,
+    read_object,
+    read_recipe,
+    text_of,
+    whole_of,
+)
 from convatlas.train.mlflow import flatten
 from convatlas.train.tracking import is_training
 
@@ -175,8 +183,14 @@ def find_runs(folder: Path, order: str = "created") -> RunList:
 
 
 def differences(runs: Sequence[Run]) -> tuple[Difference, ...]:
-    """Return the settings, recipe values and versions that differ, by their dotted names."""
+    """Return the settings, recipe values and versions that differ, by their dotted names.
+
+    Of the settings of different commands only those that all of them have are compared.
+    """
     names = sorted({name for run in runs for name in run.settings} - set(_WORDS))
+    if len({run.kind for run in runs}) > 1:
+        shared = set.intersection(*(set(run.settings) for run in runs))
+        names = [name for name in names if name in shared or not name.startswith("settings.")]
     found = []
     for name in names:
         values = tuple(run.settings.get(name) for run in runs)
@@ -207,46 +221,55 @@ def _why_foreign(folder: Path) -> str:
 def _read_run(folder: Path, name: str) -> Run:
     problems: list[str] = []
     record, choice, data, measured, last, previous = (
-        _read_object(folder / f"{stem}.json", problems)
+        read_object(folder / f"{stem}.json", problems)
         for stem in ("run", "choice", "data", "metrics", "last", "previous")
     )
     last = last or previous
-    recipe = _read_recipe(folder, last, problems)
-    history = _read_history(folder / _METRICS, problems)
-    history = history or _history(_get(last, "history"))
-    evaluation = measured.get("evaluation", measured) if isinstance(measured, dict) else {}
-    accuracies = [(e["accuracy"], e["epoch"]) for e in history if e["accuracy"] is not None]
-    best, best_epoch = max(accuracies, default=(None, None))
-    recent = accuracies[-1][0] if accuracies else None
-    told = _number(_get(evaluation, "accuracy"))
-    seconds, images = _pace(history)
-    done = max(history[-1]["epoch"] if history else 0, _whole(_get(last, "epochs_done")) or 0)
-    epochs = _whole(_get(recipe, "training", "epochs"))
-    kind = _text(_get(record, "kind")) or ("run" if choice else None)
+    recipe = read_recipe(folder, last, problems)
+    history = read_epochs(folder / _METRICS, problems) or epochs_of(part_of(last, "history"))
+    evaluation = measured.get("evaluation")
+    done = max(history[-1]["epoch"] if history else 0, whole_of(part_of(last, "epochs_done")) or 0)
+    epochs = whole_of(part_of(recipe, "training", "epochs"))
+    kind = text_of(part_of(record, "kind")) or ("run" if choice else None)
     return Run(
         name=name,
         folder=folder,
         kind=kind,
-        network=_text(_get(choice, "chosen", "name")) or _setting(record, "model", "network"),
-        dataset=_text(_get(data, "name")) or _setting(record, "data"),
-        recipe=_text(_get(recipe, "name")),
+        network=text_of(part_of(choice, "chosen", "name"))
+        or text_of(part_of(record, "settings", "model")),
+        dataset=text_of(part_of(data, "name")) or text_of(part_of(record, "settings", "data")),
+        recipe=text_of(part_of(recipe, "name")),
         epochs_done=done,
         epochs=epochs,
-        accuracy=recent if told is None else told,
-        accuracy_interval=_interval(_get(evaluation, "accuracy_interval")),
-        last_accuracy=recent,
-        best_accuracy=best,
-        best_epoch=best_epoch,
-        seconds=seconds,
-        images_per_second=images,
-        state=_state(folder, kind, done, epochs, told is not None),
-        created=_text(_get(record, "created")),
-        settings=_settings(record, choice, data, recipe),
-        final=_numbers(evaluation) or (history[-1]["metrics"] if history else {}),
-        final_of=_final_of(evaluation, history),
+        state=_state(folder, kind, done, epochs, bool(numbers_of(evaluation))),
+        created=text_of(part_of(record, "created")),
+        settings={"kind": kind} | _settings(record, choice, data, recipe),
         history=tuple(history),
         problems=tuple(problems),
+        **_figures(evaluation, history),
     )
+
+
+def _figures(evaluation: Any, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a run that are measured: by its evaluation, and after each epoch."""
+    known = [(e["accuracy"], e["epoch"]) for e in history if e["accuracy"] is not None]
+    best, best_epoch = max(known, default=(None, None))
+    recent = known[-1][0] if known else None
+    final, final_of = numbers_of(evaluation), "evaluation"
+    if not final and history:
+        final, final_of = history[-1]["metrics"], f"epoch {history[-1]['epoch']}"
+    seconds, images_per_second = _pace(history)
+    return {
+        "accuracy": numbers_of(evaluation).get("accuracy", recent),
+        "accuracy_interval": interval_of(part_of(evaluation, "accuracy_interval")),
+        "last_accuracy": recent,
+        "best_accuracy": best,
+        "best_epoch": best_epoch,
+        "seconds": seconds,
+        "images_per_second": images_per_second,
+        "final": final,
+        "final_of": final_of if final else None,
+    }
 
 
 def _state(folder: Path, kind: str | None, done: int, epochs: int | None, evaluated: bool) -> str:
@@ -261,91 +284,21 @@ def _state(folder: Path, kind: str | None, done: int, epochs: int | None, evalua
 
 def _settings(record: Any, choice: Any, data: Any, recipe: Any) -> dict[str, Any]:
     """Return all that may differ between two runs, as dotted names."""
-    chosen = _get(choice, "chosen")
-    network = {key: _get(chosen, key) for key in ("name", "weights", "input_size", "stem")}
+    asked, chosen = part_of(record, "settings"), part_of(choice, "chosen")
+    network = {
+        "name": part_of(chosen or {"name": part_of(asked, "model")}, "name"),
+        "weights": part_of(chosen or asked, "weights"),
+        "input_size": part_of(data, "preprocessing", "input_size"),
+    }
     parts = {
-        "network": network if chosen else None,
-        "data": {key: _get(data, key) for key in ("name", "origin")} if data else None,
-        "settings": _get(record, "settings"),
+        "network": network,
+        "data": {key: part_of(data, key) for key in ("name", "origin")},
+        "settings": asked,
         "recipe": recipe,
-        "versions": _get(record, "versions"),
+        "versions": part_of(record, "versions"),
     }
     flat = flatten({key: value for key, value in parts.items() if isinstance(value, dict)})
-    return flat | ({"machine": record["machine"]} if "machine" in record else {})
-
-
-def _final_of(evaluation: Any, history: Sequence[Mapping[str, Any]]) -> str | None:
-    if _numbers(evaluation):
-        return "evaluation"
-    return f"epoch {history[-1]['epoch']}" if history else None
-
-
-def _read_recipe(folder: Path, last: Any, problems: list[str]) -> dict[str, Any]:
-    """Return the effective recipe: a checkpoint's names open values too, a file may not."""
-    kept = _get(last, "recipe") or _read_object(folder / "recipe.json", problems)
-    if kept:
-        return kept if isinstance(kept, dict) else {}
-    return _read_object(folder / "recipe.toml", problems, tomllib.loads)
-
-
-def _read_object(
-    path: Path, problems: list[str], parse: Callable[[str], Any] = json.loads
-) -> dict[str, Any]:
-    try:
-        value = parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        problems.append(f"{path.name} cannot be read: {error.strerror or error}")
-        return {}
-    except (ValueError, RecursionError):  # not UTF-8, or not JSON or TOML
-        problems.append(f"{path.name} is damaged")
-        return {}
-    if not isinstance(value, dict):
-        problems.append(f"{path.name} holds no JSON object")
-        return {}
-    return value
-
-
-def _read_history(path: Path, problems: list[str]) -> list[dict[str, Any]]:
-    """Return the epochs; the last line may be half written, and no other one."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        problems.append(f"{path.name} cannot be read: {error.strerror or error}")
-        return []
-    entries: list[Any] = []
-    damaged = 0
-    for number, line in enumerate(lines, start=1):
-        try:
-            entries.append(json.loads(line))
-        except (ValueError, RecursionError):
-            damaged += number < len(lines)
-    if damaged:
-        problems.append(f"{path.name} has {damaged} damaged line{'s' if damaged > 1 else ''}")
-    return _history([entry for entry in entries if _get(entry, "kind") == "epoch"])
-
-
-def _history(entries: Any) -> list[dict[str, Any]]:
-    epochs = {}
-    for entry in entries if isinstance(entries, list) else []:
-        number = _whole(_get(entry, "epoch"))
-        if number is None:
-            continue
-        accuracy = _number(_get(entry, "metrics", "accuracy"))
-        epochs[number] = {
-            "epoch": number,
-            "train_loss": _number(_get(entry, "loss")),
-            "validation_loss": _number(_get(entry, "metrics", "loss_nats")),
-            "accuracy": _number(_get(entry, "headline")) if accuracy is None else accuracy,
-            "lr": _number(_get(entry, "lr")),
-            "images_per_second": _number(_get(entry, "images_per_second")),
-            "seconds": _number(_get(entry, "seconds")),
-            "metrics": _numbers(_get(entry, "metrics")),
-        }
-    return [epochs[number] for number in sorted(epochs)]
+    return flat | {"machine": part_of(record, "machine")}
 
 
 def _pace(history: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
@@ -356,42 +309,3 @@ def _pace(history: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | N
         return None, None
     total = sum(s for s, _ in timed)
     return total, sum(s * pace for s, pace in timed) / total
-
-
-def _setting(record: Any, *names: str) -> str | None:
-    return next(filter(None, (_text(_get(record, "settings", name)) for name in names)), None)
-
-
-def _get(value: Any, *path: str) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def _numbers(value: Any) -> dict[str, float]:
-    items = value.items() if isinstance(value, dict) else ()
-    numbers = ((key, _number(each)) for key, each in items)
-    return {key: number for key, number in numbers if number is not None}
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _interval(value: Any) -> tuple[float, float] | None:
-    bounds = [_number(each) for each in value] if isinstance(value, list) else []
-    match bounds:
-        case [float() as low, float() as high]:
-            return low, high
-        case _:
-            return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from convatlas.tasks.metrics import Predictions
 __all__ = ["Subject", "Views", "find_subject", "held_out_images", "predict", "subject_model"]
 
 _WEIGHTS = "trained.safetensors"
+_DATA_FILE = "data.json"
 _BATCH = 64
 _PARTS = ("ema.", "model.")  # a checkpoint to resume from holds both; the mean is what is kept
 
@@ -91,6 +93,7 @@ class Subject:
         seed: Decides which images are held out where no such part exists.
         holdout: Share that is held out then.
         skip_bad: Whether unreadable images are left out.
+        is_own_data: Whether these are the images that the run held out.
         chose_on_these: Whether these images decided which epoch's weights were kept.
     """
 
@@ -102,6 +105,7 @@ class Subject:
     seed: int
     holdout: float
     skip_bad: bool
+    is_own_data: bool
     chose_on_these: bool
 
     def weights_hash(self) -> str:
@@ -120,7 +124,7 @@ def find_subject(path: Path, data: str | None = None) -> Subject:
     Raises:
         CheckpointError: Neither of the two.
     """
-    is_file = path.is_file()
+    is_file = path.is_file() and path.suffix == ".safetensors"
     folder = path.parent if is_file else path
     weights = path if is_file else folder / _WEIGHTS
     try:
@@ -134,6 +138,7 @@ def find_subject(path: Path, data: str | None = None) -> Subject:
             seed=settings.get("seed", 0),
             holdout=settings.get("holdout", 0.2),
             skip_bad=settings.get("skip_bad", False),
+            is_own_data=data is None,
             chose_on_these=data is None and _kept_the_best(folder),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -188,7 +193,10 @@ def held_out_images(subject: Subject, classes: Sequence[str], progress: Progress
             f"{len(splits.validation.classes)} classes in {subject.data} (first difference: "
             f"{odd[0]}): pass data with the same classes"
         )
-    return replace(splits, validation=verify(splits.validation, progress, subject.skip_bad))
+    readable = replace(splits, validation=verify(splits.validation, progress, subject.skip_bad))
+    if subject.is_own_data:
+        _require_unchanged(subject, readable)
+    return readable
 
 
 def predict(
@@ -224,6 +232,29 @@ def _ask(
     images = evaluation_images(source, preprocessing, progress)
     one_each = EvalBatches(images, source.labels, preprocessing, _BATCH)
     return task.predict(trained.model, one_each)
+
+
+def _require_unchanged(subject: Subject, splits: Splits) -> None:
+    """Raise if images came or went since the training: what is held out now may be another part.
+
+    Raises:
+        DataError: Another number of images in some class.
+    """
+    try:
+        record = json.loads((subject.folder / _DATA_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    parts = {"validation": splits.validation}
+    if not subject.skip_bad:  # what was left out of the training images is not known here
+        parts["train"] = splits.train
+    for name, part in parts.items():
+        then, now = record["counts"][name], Counter(part.labels)
+        if then != [now[label] for label in range(len(then))]:
+            raise DataError(
+                f"expected the {sum(then)} {name} images of {subject.name}, got {len(part)} of "
+                f"{subject.data}, which changed since the training: some may have been trained "
+                "on, so restore them or pass other images by --data"
+            )
 
 
 def _kept_the_best(folder: Path) -> bool:

@@ -69,11 +69,12 @@ def _paste(sheet: Painted, picture: Picture, x: int, y: int) -> None:
 def _write(
     pen: Pen, x: int, y: int, words: str, size: int, room: int, colour: str = "text"
 ) -> None:
-    """Write ``words`` with their baseline at ``y``, cut where the room ends."""
+    """Write ``words`` with their baseline at ``y``, without their middle where room ends."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(size)
-    cut = words
-    while len(cut) > 1 and pen.textlength(cut, font) > room:
-        cut = cut.rstrip("…")[:-1] + "…"
+    cut, kept = words, len(words)
+    while kept > 1 and pen.textlength(cut, font) > room:
+        kept -= 1
+        cut = f"{words[: kept - kept // 2]}…{words[len(words) - kept // 2 :]}"
     pen.text((x, y), cut, LIGHT[colour], font, anchor="ls")

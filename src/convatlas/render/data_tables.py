@@ -206,7 +206,8 @@ def _leak(report: DataReport) -> Iterator[Finding]:
     whole_set = report.looked_at == report.images
     among = "" if whole_set else f", as far as {plural(report.looked_at, 'image')} tell"
     if not leak.images:
-        yield Finding("good", f"No image of {judged.name} also occurs in {seen.name}{among}.")
+        verb = "has the pixels of one" if report.unrecognised else "also occurs"
+        yield Finding("good", f"No image of {judged.name} {verb} in {seen.name}{among}.")
         return
     alike = leak.images - leak.same_pixels
     how = [f"{leak.same_pixels:,} with the same pixels"] if leak.same_pixels else []
@@ -265,7 +266,7 @@ def _remarks(report: DataReport) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"{plural(report.unrecognised, 'image')} with a side below 64 px: compared pixel by "
-            "pixel alone, because different ones look alike when so small.",
+            "pixel, not by looks, because different ones look alike when so small.",
         )
 
 

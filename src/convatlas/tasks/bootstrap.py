@@ -18,11 +18,18 @@ from convatlas.errors import OptionError
 from convatlas.tasks.calibration import bin_numbers, brier_scores
 from convatlas.tasks.metrics import Predictions, in_top5
 
-__all__ = ["DEFAULT_RESAMPLES", "Intervals", "bootstrap_intervals", "percentile_interval"]
+__all__ = [
+    "DEFAULT_RESAMPLES",
+    "Intervals",
+    "bootstrap_intervals",
+    "percentile_interval",
+    "require_resamples",
+]
 
 DEFAULT_RESAMPLES = 2_000
 
 _LARGEST_PART = 4_000_000  # draws that are held in memory at once
+_FEWEST = 100
 _BOUNDS = (2.5, 97.5)
 
 Interval = tuple[float, float]
@@ -68,8 +75,7 @@ def bootstrap_intervals(
     Raises:
         OptionError: Fewer than 100 draws.
     """
-    if resamples < 100:
-        raise OptionError(f"expected at least 100 resamples, got {resamples}: 2,000 are usual")
+    require_resamples(resamples)
     figures = _figures(predictions)
     drawn: dict[str, list[Floats]] = {name: [] for name in figures}
     for counts in _draws(len(predictions.labels), resamples, seed):
@@ -86,6 +92,16 @@ def bootstrap_intervals(
         loss_nats=found["loss_nats"],
         brier_score=found["brier_score"],
     )
+
+
+def require_resamples(resamples: int) -> None:
+    """Raise unless so many draws give an interval.
+
+    Raises:
+        OptionError: Fewer than 100.
+    """
+    if resamples < _FEWEST:
+        raise OptionError(f"expected at least {_FEWEST} draws, got {resamples}: 2,000 are usual")
 
 
 def percentile_interval(values: Floats) -> Interval:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convatlas.errors import DataError, OptionError
-from convatlas.tasks.bootstrap import DEFAULT_RESAMPLES, percentile_interval
+from convatlas.errors import DataError
+from convatlas.tasks.bootstrap import DEFAULT_RESAMPLES, percentile_interval, require_resamples
 from convatlas.tasks.metrics import Predictions
 
 __all__ = ["PairedComparison", "compare_predictions", "mcnemar_p_value", "require_same_images"]
@@ -81,8 +81,7 @@ def compare_predictions(
         OptionError: Fewer than 100 draws.
     """
     require_same_images(a, b)
-    if resamples < 100:
-        raise OptionError(f"expected at least 100 resamples, got {resamples}: 2,000 are usual")
+    require_resamples(resamples)
     right_a, right_b = (each.logits.argmax(dim=1) == each.labels for each in (a, b))
     images = len(a.labels)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())

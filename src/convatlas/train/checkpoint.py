@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from warnings import warn
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +24,8 @@ from convatlas.errors import CheckpointError
 from convatlas.files import remove_staged, replace_file, stage_file
 
 __all__ = ["Checkpoint", "RunFolder"]
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _HASH = "tensors_sha256"
@@ -106,8 +108,7 @@ class RunFolder:
     def load_last(self) -> Checkpoint:
         """Read ``last``; ``previous`` when a crash came between the two or ``last`` is damaged.
 
-        Warns:
-            UserWarning: ``last`` is damaged; the run loses the steps since ``previous``.
+        In the latter case the log gets a warning: the steps since ``previous`` are lost.
 
         Raises:
             CheckpointError: There is none, or both are damaged.
@@ -136,7 +137,7 @@ class RunFolder:
                 f"{error}, and neither can the one before it be used ({other}): start anew"
             ) from error
         self._last_is_damaged = True  # it must not take the place of the good one
-        warn(f"{error}: going on from the checkpoint before it", stacklevel=3)
+        _log.warning("%s: going on from the checkpoint before it", error)
         return previous
 
     def _pair(self, name: str) -> tuple[Path, Path]:

@@ -14,6 +14,7 @@ kernels compute as well:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -21,21 +22,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["QuickDepthwise", "has_depthwise"]
+__all__ = ["QuickDepthwise", "depthwise_backward"]
 
 _BACKWARD = torch.ops.aten.convolution_backward.default
 _VECTORISED_KERNEL = 3  # the widest kernel whose weight gradient oneDNN vectorises in bfloat16
 
 
-def has_depthwise(model: nn.Module) -> bool:
-    """Tell whether ``model`` has a convolution that :class:`QuickDepthwise` speeds up."""
-    return any(
-        isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
-        for module in model.modules()
-    )
+def depthwise_backward(model: nn.Module, *, in_bf16: bool) -> AbstractContextManager[object]:
+    """Return the context for the backward pass of ``model``, which is often none at all."""
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    if in_bf16 and any(1 < each.groups == each.in_channels for each in convolutions):
+        return QuickDepthwise()  # type: ignore[no-untyped-call]  # torch's is untyped
+    return nullcontext()
 
 
-class QuickDepthwise(TorchDispatchMode):
+class QuickDepthwise(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
     """While entered around ``backward()``, depthwise convolutions take the quicker kernels.
 
     Everything else, and any convolution that is not depthwise, in bfloat16, on the CPU and
@@ -45,7 +46,7 @@ class QuickDepthwise(TorchDispatchMode):
     def __torch_dispatch__(
         self,
         func: Any,
-        types: Sequence[Any],  # noqa: ARG002  # the protocol's
+        types: Sequence[Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -56,10 +57,11 @@ class QuickDepthwise(TorchDispatchMode):
 
 
 def _is_depthwise(gradient: Tensor, images: Tensor, weight: Tensor, *rest: Any) -> bool:
-    _, _, _, dilation, transposed, _, groups, _ = rest
+    _, _, padding, dilation, transposed, _, groups, _ = rest
     return (
-        1 < groups == images.shape[1] == weight.shape[0]
-        and images.ndim == 4
+        images.ndim == 4
+        and 1 < groups == images.shape[1] == weight.shape[0]
+        and all(p < k for p, k in zip(padding, weight.shape[2:], strict=True))
         and not transposed
         and all(step == 1 for step in dilation)
         and all(each.dtype is torch.bfloat16 for each in (gradient, images, weight))
@@ -73,12 +75,9 @@ def _backward(
     """Return the gradients of images, weight and bias, as far as they are wanted."""
     bias_sizes, stride, padding, dilation, transposed, output_padding, groups, wanted = rest
     of_images = _of_images(gradient, images, weight, stride, padding) if wanted[0] else None
-    wide = max(weight.shape[2:]) > _VECTORISED_KERNEL
-    parts = (gradient.float(), images.float(), weight.float()) if wide and wanted[1] else (
-        gradient,
-        images,
-        weight,
-    )
+    parts = (gradient, images, weight)
+    if max(weight.shape[2:]) > _VECTORISED_KERNEL and wanted[1]:
+        parts = (gradient.float(), images.float(), weight.float())
     _, of_weight, of_bias = _BACKWARD(
         *parts,
         bias_sizes,
@@ -90,8 +89,11 @@ def _backward(
         groups,
         [False, *wanted[1:]],
     )
-    narrow = (None if each is None else each.to(weight.dtype) for each in (of_weight, of_bias))
-    return (of_images, *narrow)
+    return of_images, _rounded(of_weight), _rounded(of_bias)
+
+
+def _rounded(gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.to(torch.bfloat16)
 
 
 def _of_images(
@@ -100,11 +102,10 @@ def _of_images(
     kernel = weight.shape[2:]
     before = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
     if any(step > 1 for step in stride):
-        # As large as if the stride had been 1.
+        # As large as it would be had the stride been 1.
         sides = [n - b + p for n, b, p in zip(images.shape[2:], before, padding, strict=True)]
-        spread = torch.zeros(
-            (*images.shape[:2], *sides), dtype=gradient.dtype, device=gradient.device
-        ).to(memory_format=torch.channels_last)
+        shape = (*images.shape[:2], *sides)
+        spread = gradient.new_empty(shape).to(memory_format=torch.channels_last).zero_()
         spread[:, :, :: stride[0], :: stride[1]] = gradient
         gradient = spread
     return F.conv2d(gradient, weight.flip(2, 3), None, 1, before, 1, images.shape[1])

@@ -38,6 +38,11 @@ class StopRequest:
         self._asked = False
         self._installed = False
 
+    @property
+    def asked(self) -> bool:
+        """Whether a Ctrl-C is held back."""
+        return self._asked
+
     def check(self) -> None:
         """Raise the KeyboardInterrupt that was held back, if there is one."""
         if self._asked:

@@ -1,25 +1,29 @@
 """The training loop, on one screen.
 
-accelerate gives the device and runs backward and clipping; everything else is plain torch.
+accelerate gives the device and the processes, and runs backward and clipping; everything else
+is plain torch.
 The loop knows neither what a task measures nor where batches come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from convatlas.errors import CheckpointError, OptionError
+from convatlas.train.allocator import keep_freed_memory
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.contracts import EvalBatches, PlacedBatches, Task, TrainBatches, place
+from convatlas.train.depthwise import depthwise_backward
+from convatlas.train.distributed import Workers
 from convatlas.train.interrupt import Interrupted, StopRequest
 from convatlas.train.out_of_memory import memory_told
+from convatlas.train.precision import Precision, check_bf16, multiplies_bf16
 from convatlas.train.randomness import kept_random_state
 from convatlas.train.recipe import Recipe
 from convatlas.train.reports import Audience, History, Observer
@@ -62,27 +66,35 @@ def fit(
             the recipe does not fit the model.
         CheckpointError: Nothing to resume, a run of something else, or one in the way.
         OutputError: The run folder cannot be written.
+        WorkerError: Another of several processes ended.
         Interrupted: Ctrl-C; the run folder holds a checkpoint to go on from.
     """
-    accelerator, session = Accelerator(mixed_precision="no"), session or Session()
-    _check(accelerator, len(train_batches), run, session.resume)
-    state = _begin(model, recipe, len(train_batches), accelerator.device, run, session)
-    audience = Audience([MetricsFile(run.metrics), *observers])
+    workers, session = Workers(), session or Session()
+    train_batches = workers.share(train_batches)
+    workers.from_first(lambda: _check(len(train_batches), run, session.resume))
+    state = _begin(model, recipe, len(train_batches), workers, run, session)
+    _settle_precision(state, task, train_batches, workers)
+    audience = Audience([MetricsFile(run.metrics), *observers] if workers.is_first else [])
     with ExitStack() as stack:
         stack.callback(state.unfreeze)
         stack.callback(audience.stop)
-        stack.enter_context(kept_random_state(accelerator.device))
+        stack.callback(workers.release)
+        stack.enter_context(kept_random_state(state.device))
         stop = stack.enter_context(StopRequest())
-        live = _Live(state, accelerator, run, audience, stop, CheckpointClock(session))
+        stack.enter_context(workers.watched())
+        live = _Live(state, workers, run, audience, stop, CheckpointClock(session))
         try:
             audience.start(state.plan())
-            run.remove_leftovers()
+            workers.from_first(run.remove_leftovers)
             while not state.finished:
                 _train_epoch(live, task, train_batches, session.stop_after_steps)
                 _evaluate_epoch(live, task, eval_batches)
         except KeyboardInterrupt:
             raise _interrupted(live) from None
-    state.load_weights(run.load_best() if recipe.training.keep == "best" else state.to_weights())
+    if recipe.training.keep == "best":
+        state.load_weights(workers.from_first(run.load_best))
+    else:
+        state.load_weights(state.to_weights())
     model.eval()
     return History(tuple(state.history))
 
@@ -92,7 +104,7 @@ class _Live:
     """A run that is going on, and who takes part in it."""
 
     state: TrainState
-    accelerator: Accelerator
+    workers: Workers
     run: RunFolder
     audience: Audience
     stop: StopRequest
@@ -101,7 +113,8 @@ class _Live:
     def save(self) -> None:
         """Write a checkpoint of this moment between two steps."""
         self.audience.steps(self.state.meter.fetch())
-        self.run.save_last(self.state.to_checkpoint())
+        if self.workers.is_first:
+            self.run.save_last(self.state.to_checkpoint())
         self.clock.restart()
 
 
@@ -109,56 +122,83 @@ def _begin(
     model: nn.Module,
     recipe: Recipe,
     steps: int,
-    device: torch.device,
+    workers: Workers,
     run: RunFolder,
     session: Session,
 ) -> TrainState:
+    device = workers.accelerator.device
+    if device.type == "cpu":
+        keep_freed_memory()
     state = TrainState(model, recipe, steps, device, data=session.data, describe=session.describe)
     if session.resume:
-        saved = run.load_last()
+        saved = workers.from_first(run.load_last)
         state.restore(saved, other_data=session.data_changed(saved.metadata["data"]))
     return state
+
+
+def _settle_precision(
+    state: TrainState, task: Task, batches: TrainBatches, workers: Workers
+) -> None:
+    if state.precision is not None:  # a resumed run goes on in that of its first steps
+        return
+    wanted = state.recipe.training.precision
+
+    def decide() -> Precision:
+        if wanted != "auto" or not multiplies_bf16(state.device):
+            return Precision("fp32" if wanted == "auto" else wanted)
+        batch = place(batches.batch(0, 0), state.device)
+        with memory_told(state, tuple(batch.images.shape)):
+            return check_bf16(state.model, task, batch, state.device)
+
+    state.precision = workers.from_first(decide)
 
 
 def _train_epoch(live: _Live, task: Task, batches: TrainBatches, last_step: int) -> None:
     state = live.state
     state.begin_epoch()
+    loss_of = live.workers.bind(state.model, task)
     for batch in _remaining(batches, state.epochs_done, state.step):
-        live.stop.check()
-        if 0 < last_step <= state.steps_done:
+        if live.workers.any(live.stop.asked) or 0 < last_step <= state.steps_done:
             raise KeyboardInterrupt
-        state.begin_step()
+        state.begin_step(live.workers.rank)
         with memory_told(state, tuple(batch.images.shape)):
-            loss = _train_step(state, task, batch, live.accelerator)
-        live.audience.steps(state.end_step(loss, batch.indices))
+            loss = _train_step(state, loss_of, batch, live.workers)
+        live.audience.steps(state.end_step(loss, live.workers.gather(batch.indices)))
         if live.clock.due():
             live.save()
     live.audience.steps(state.meter.close())
     state.check_weights()
 
 
-def _train_step(state: TrainState, task: Task, batch: Any, accelerator: Accelerator) -> Tensor:
-    recipe, optimizer = state.recipe, state.optimizer
+def _train_step(
+    state: TrainState, loss_of: Callable[[Any], Tensor], batch: Any, workers: Workers
+) -> Tensor:
+    recipe, optimizer, accelerator = state.recipe, state.optimizer, workers.accelerator
     batch = place(batch, state.device)
-    bf16 = recipe.training.precision == "bf16"
-    with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
-        loss, _ = task.loss(state.model, batch)
-    accelerator.backward(loss)
+    bf16 = state.in_bf16
+    with workers.statistics(), torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
+        loss = loss_of(batch)
+    with depthwise_backward(state.model, in_bf16=bf16):
+        accelerator.backward(loss)
     if recipe.regularization.clip_norm:
         accelerator.clip_grad_norm_(state.parameters, recipe.regularization.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return loss.detach()
+    return workers.mean(loss.detach())
 
 
 def _evaluate_epoch(live: _Live, task: Task, batches: EvalBatches) -> None:
     state = live.state
     state.begin_evaluation()
-    metrics = task.evaluate(state.shipped, PlacedBatches(batches, state.device, live.stop))
-    numbers = {k: v for k, v in metrics.as_dict().items() if isinstance(v, int | float)}
-    report = state.end_epoch(metrics.headline, numbers)
+
+    def measure() -> tuple[float, dict[str, float]]:
+        metrics = task.evaluate(state.shipped, PlacedBatches(batches, state.device, live.stop))
+        values = metrics.as_dict().items()
+        return metrics.headline, {k: v for k, v in values if isinstance(v, int | float)}
+
+    report = state.end_epoch(*live.workers.from_first(measure))
     live.audience.epoch(report)
-    if report.best:
+    if report.best and live.workers.is_first:
         live.run.save_best(state.to_weights())
     live.save()
 
@@ -172,7 +212,7 @@ def _remaining(batches: TrainBatches, epoch: int, step: int) -> Iterator[Any]:
 def _interrupted(live: _Live) -> KeyboardInterrupt:
     state, run = live.state, live.run
     if state.in_step:  # a second Ctrl-C: this step is lost, what was saved before is not
-        if not run.has_run():
+        if not live.workers.is_first or not run.has_run():
             return KeyboardInterrupt("stopped before the first checkpoint")
         meta = run.load_last().metadata
         epochs = meta["epochs_done"]
@@ -181,12 +221,7 @@ def _interrupted(live: _Live) -> KeyboardInterrupt:
     return Interrupted(state.epochs_done, state.steps_done)
 
 
-def _check(accelerator: Accelerator, steps: int, run: RunFolder, resume: bool) -> None:
-    if accelerator.num_processes > 1:
-        raise OptionError(
-            f"training runs in one process, got {accelerator.num_processes}: start it without a "
-            "distributed launcher"
-        )
+def _check(steps: int, run: RunFolder, resume: bool) -> None:
     if steps < 1:
         raise OptionError(
             f"expected at least 1 step per epoch, got {steps}: lower batch_size or add images"

@@ -21,6 +21,7 @@ from convatlas.train.state import TrainState
 
 __all__ = ["free_bytes", "memory_told"]
 
+_SAFE = 0.9  # of what is free: predictions are up to 9 % off (docs/memory.md), heaps have gaps
 _CPU_WORDS = ("DefaultCPUAllocator", "not enough memory")  # torch raises a plain RuntimeError
 
 
@@ -83,7 +84,7 @@ def _largest(state: TrainState, shape: tuple[int, ...], free: int) -> int | None
     with suppress(ConvAtlasError, MemoryError, RuntimeError):  # advice is all that is lost
         return max_batch(
             state.model,
-            free + _held(state),
+            int(_SAFE * free) + _held(state),
             tuple(shape[1:]),
             training=training,
             precision="bfloat16" if recipe.training.precision == "bf16" else "float32",

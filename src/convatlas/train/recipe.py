@@ -80,16 +80,17 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        epochs = self.training.epochs
-        for name, value in (
-            ("transfer.freeze_epochs", self.transfer.freeze_epochs),
-            ("schedule.warmup_epochs", self.schedule.warmup_epochs),
-        ):
-            if value >= epochs:
-                raise OptionError(
-                    f"{name} must be less than training.epochs, got {value:g} of {epochs}: lower "
-                    "it or raise training.epochs"
-                )
+        epochs, warmup = self.training.epochs, self.schedule.warmup_epochs
+        if warmup >= epochs:
+            raise OptionError(
+                f"schedule.warmup_epochs must be less than training.epochs, got {warmup:g} of "
+                f"{epochs}: lower it or raise training.epochs"
+            )
+        if self.transfer.freeze_epochs > epochs:
+            raise OptionError(
+                "transfer.freeze_epochs must be at most training.epochs, got "
+                f"{self.transfer.freeze_epochs} of {epochs}: lower it or raise training.epochs"
+            )
 
     def override(self, changes: Mapping[str, Any]) -> Recipe:
         """Return the recipe with other values.

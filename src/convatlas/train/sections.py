@@ -178,7 +178,7 @@ class Transfer(_Section):
     ``unfreeze_every_epochs``, one stage more each time.
     """
 
-    freeze_epochs: int = whole(0, "first epochs in which only a part learns")
+    freeze_epochs: int = whole(0, "first epochs in which only a part learns; up to all of them")
     freeze_until: str = text("classifier", "first part that learns while frozen")
     unfreeze_every_epochs: int = whole(0, "epochs per stage unfrozen; 0: all at once")
     finetune_lr: float | None = number(

@@ -22,10 +22,11 @@ from convatlas.train.freeze import Frozen, freeze, frozen_until, set_training_mo
 from convatlas.train.guard import LossGuard
 from convatlas.train.meter import EpochMeter
 from convatlas.train.optim import build_optimizer, named_state, restore_state, set_lr
+from convatlas.train.precision import Precision
 from convatlas.train.randomness import seed_with
 from convatlas.train.recipe import Recipe
 from convatlas.train.reports import EpochReport, Plan, StepReport, stalled_epochs
-from convatlas.train.schedule import Plateau, lr_at
+from convatlas.train.schedule import Plateau, lr_at, momentum_at
 
 __all__ = ["TrainState"]
 
@@ -46,6 +47,7 @@ class TrainState:
 
     Attributes:
         parameters: All parameters, frozen ones too, for clipping.
+        precision: What the steps compute in; None until that is settled.
         epochs_done: Epochs that are trained and evaluated.
         step: Steps finished in the epoch that is going on.
         lr: Learning rate of the head in the latest step.
@@ -74,9 +76,10 @@ class TrainState:
         self.ema = (
             EMA(model, recipe.regularization.ema_decay) if recipe.regularization.ema_decay else None
         )
-        self.plateau = Plateau(recipe.schedule.patience)
+        self.plateau = Plateau(recipe.schedule.patience, recipe.schedule.factor)
         self.guard = LossGuard(describe)
         self.meter = EpochMeter(device, self.guard)
+        self.precision: Precision | None = None
         self.epochs_done = 0
         self.step = 0
         self.lr = 0.0
@@ -100,6 +103,11 @@ class TrainState:
         return self.model if self.ema is None else self.ema.model
 
     @property
+    def in_bf16(self) -> bool:
+        """Whether steps run under autocast to bfloat16."""
+        return self.precision is not None and self.precision.is_bf16
+
+    @property
     def finished(self) -> bool:
         """Whether all epochs are done, or the recipe's patience with the headline is over."""
         training = self.recipe.training
@@ -117,13 +125,15 @@ class TrainState:
         set_training_mode(self.model, self._frozen)
         self.meter = EpochMeter(self.device, self.guard, self.meter.loss_sum, self.meter.images)
 
-    def begin_step(self) -> None:
-        """Set the learning rate and the seed of the next step."""
+    def begin_step(self, rank: int = 0) -> None:
+        """Set the learning rate and the seed of the next step, another in each process."""
         self.in_step = True
         step = self.steps_done
         self.lr = lr_at(self.recipe, step, self.steps_per_epoch) * self.plateau.scale
-        set_lr(self.optimizer, self.lr)
-        seed_with(f"{self.recipe.training.seed}/{step}", self.device)
+        momentum = momentum_at(self.recipe, step, self.steps_per_epoch)
+        set_lr(self.optimizer, self.lr, momentum)
+        process = f"/{rank}" if rank else ""
+        seed_with(f"{self.recipe.training.seed}/{step}{process}", self.device)
 
     def end_step(self, loss: Tensor, indices: Tensor) -> list[StepReport]:
         """Update the averaged weights, count the step, and return the reports that are due.
@@ -215,6 +225,7 @@ class TrainState:
             "ema_updates": 0 if self.ema is None else self.ema.updates,
             "plateau": self.plateau.state_dict(),
             "guard": self.guard.state_dict(),
+            "precision": self.precision and self.precision.as_dict(),
             "recipe": self.recipe.to_dict(),
             "history": [report.as_dict() for report in self.history],
         }
@@ -238,6 +249,7 @@ class TrainState:
         if self.ema is not None:
             _load(self.ema.model, _part(checkpoint, "ema."))
             self.ema.updates = meta["ema_updates"]
+        self.precision = meta["precision"] and Precision.from_dict(meta["precision"])
         self.plateau.load_state_dict(meta["plateau"])
         self.guard.load_state_dict(meta["guard"])
         self.epochs_done, self.lr = meta["epochs_done"], meta["lr"]

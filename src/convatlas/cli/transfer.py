@@ -1,0 +1,88 @@
+"""``convatlas transfer``: what pretraining is worth on your images."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["transfer"]
+
+
+def transfer(
+    model: Annotated[
+        str, typer.Argument(help="A network with weights at hand; with --layers, or a run folder.")
+    ],
+    data: Annotated[str, typer.Option(help="Images, as for `convatlas train`.")],
+    layers: Annotated[
+        str | None,
+        typer.Option(help="'all', or layers such as stages.2,stages.3: a linear probe on each."),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="'all', or of scratch,linear-probe,freeze-then-finetune,finetune-all: train so."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="With --methods: passes of each; those of fine-tuning.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
+    out: Annotated[
+        Path, typer.Option(help="With --methods: folder that gets a run folder for each.")
+    ] = Path("runs/transfer"),
+    html: Annotated[
+        Path | None, typer.Option(help="With --layers: draw them into this HTML file, or folder.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Probe every layer of a pretrained network, or train it in four ways, side by side."""
+    from convatlas.errors import OptionError
+
+    if (layers is None) == (methods is None):
+        raise OptionError("expected either --layers or --methods, got both or neither: give one")
+    if layers is not None:
+        _layers(model, data, layers.split(","), seed, html, json)
+        return
+    from convatlas.cli.terminal import Terminal
+    from convatlas.pipeline.transfer import METHODS, compare_methods
+    from convatlas.render.transfer import methods_table, verdict_lines
+
+    names = list(METHODS) if methods == "all" else str(methods).split(",")
+    found = compare_methods(model, data, out, Terminal(), methods=names, epochs=epochs, seed=seed)
+    _print(found, methods_table, json)
+    if not json:
+        typer.echo("\n".join(verdict_lines(found)))
+
+
+def _layers(
+    model: str, data: str, layers: list[str], seed: int, html: Path | None, json: bool
+) -> None:
+    from convatlas.cli.drawing import drawing_file
+
+    page = None if html is None else drawing_file(html, "transfer", "--html", ".html")
+    from convatlas.cli.terminal import Terminal
+    from convatlas.pipeline.probing import probe_layers
+    from convatlas.render.transfer import layers_table, transfer_html
+
+    found = probe_layers(model, data, layers, Terminal(), seed=seed)
+    if page is not None:
+        from convatlas.files import write_text
+
+        write_text(page, transfer_html(model, data, found))
+        typer.echo(f"page: {page}", err=json)
+    _print(found, layers_table, json)
+
+
+def _print(found: list[Any], table: Any, json: bool) -> None:
+    if json:
+        from convatlas.render.data import to_json
+
+        sys.stdout.write(to_json([asdict(each) for each in found]))
+        return
+    from rich.console import Console
+
+    Console().print(table(found))

@@ -1,0 +1,103 @@
+"""How far the features of each layer carry: a linear probe on every stage of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from convatlas.models.registry import create_model
+from convatlas.pipeline.features import extract
+from convatlas.pipeline.prediction import load_network
+from convatlas.pipeline.preparation import Prepared, prepare
+from convatlas.pipeline.trained import TrainedModel
+from convatlas.pipeline.watching import Listener
+from convatlas.tasks.bootstrap import bootstrap_intervals
+from convatlas.tasks.metrics import Predictions
+from convatlas.tasks.probe import fit_probe
+
+__all__ = ["ProbedLayer", "accuracy_of", "all_layers", "probe_layers"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedLayer:
+    """What a linear classifier makes of one layer's features.
+
+    Attributes:
+        layer: Path of the layer.
+        channels: Length of its pooled features.
+        accuracy: On the held-out images, 0 … 1.
+        interval: Its 95 % bootstrap interval.
+        random_accuracy: The same of the untrained network.
+        random_interval: Its interval.
+    """
+
+    layer: str
+    channels: int
+    accuracy: float
+    interval: tuple[float, float]
+    random_accuracy: float
+    random_interval: tuple[float, float]
+
+
+def probe_layers(
+    model: str, data: str, layers: Sequence[str], listener: Listener, *, seed: int = 0
+) -> list[ProbedLayer]:
+    """Fit a probe on each layer of a pretrained network, and of the same one untrained.
+
+    Args:
+        model: A run folder, or a network with weights at hand.
+        data: What ``open_source`` opens.
+        layers: Paths of layers; ``["all"]`` for the stem, every stage and what precedes the
+            classifier.
+        listener: Who is told.
+        seed: Decides the held-out images, the untrained weights and the probes' own split.
+
+    Raises:
+        ConvAtlasError: Data, network or layers that cannot be used.
+    """
+    network = load_network(model)
+    asked = all_layers(network) if list(layers) == ["all"] else list(layers)
+    prepared = prepare(data, listener.progress("reading the images"), seed=seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        untrained = replace(network, model=create_model(network.name, **network.options).eval())
+    trained = _probed(network, prepared, asked, listener, seed)
+    random = _probed(untrained, prepared, asked, listener, seed)
+    found = []
+    for layer in asked:
+        channels, predictions = trained[layer]
+        accuracy, interval = accuracy_of(predictions)
+        found.append(
+            ProbedLayer(layer, channels, accuracy, interval, *accuracy_of(random[layer][1]))
+        )
+    return found
+
+
+def all_layers(network: TrainedModel) -> list[str]:
+    """Return the stem and every stage, those that are there."""
+    stages = [feature.name for feature in network.model.feature_info]
+    has_stem = any(True for _ in network.model.stem.parameters())
+    return ["stem", *stages] if has_stem else stages
+
+
+def accuracy_of(predictions: Predictions) -> tuple[float, tuple[float, float]]:
+    """Return the accuracy and its 95 % bootstrap interval."""
+    right = predictions.logits.argmax(dim=1) == predictions.labels
+    return right.double().mean().item(), bootstrap_intervals(predictions).accuracy
+
+
+def _probed(
+    network: TrainedModel, prepared: Prepared, layers: Sequence[str], listener: Listener, seed: int
+) -> dict[str, tuple[int, Predictions]]:
+    """Return the number of features of each layer, and what a probe on them predicts."""
+    progress = listener.progress("computing features")
+    train = extract(network, prepared.splits.train, layers, progress)
+    judged = extract(network, prepared.splits.validation, layers, progress)
+    found = {}
+    for layer in layers:
+        x, held = (part.layers[layer].flatten(1) for part in (train, judged))
+        probe = fit_probe(x, train.labels, held, judged.labels, seed=seed)
+        found[layer] = x.shape[1], probe.predictions
+    return found

@@ -1,0 +1,153 @@
+"""Four ways to train a network on few images, side by side: is pretraining worth it here?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convatlas.errors import OptionError
+from convatlas.files import write_text
+from convatlas.pipeline.preparation import Prepared, lasting, prepare, with_enough_steps
+from convatlas.pipeline.probing import accuracy_of
+from convatlas.pipeline.settings import RECIPE_FILE
+from convatlas.pipeline.train import find_candidate, find_weights
+from convatlas.pipeline.training import Job, held_out, make_job, train
+from convatlas.pipeline.watching import Listener, watching
+from convatlas.tasks.classify import Classification
+from convatlas.tasks.metrics import Predictions
+from convatlas.tasks.paired import compare_predictions
+from convatlas.train.checkpoint import RunFolder
+from convatlas.train.recipe import Recipe, find_recipe
+
+__all__ = ["METHODS", "Method", "compare_methods"]
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to train, and what came out.
+
+    Attributes:
+        name: One of the keys of ``METHODS``.
+        recipe: Name of its recipe.
+        epochs: Passes over the training images.
+        seconds: Time of training, evaluation after each epoch left out.
+        accuracy: On the held-out images, 0 … 1.
+        interval: Its 95 % bootstrap interval.
+        against_best: The paired verdict against the most accurate method; empty for that one.
+    """
+
+    name: str
+    recipe: str
+    epochs: int
+    seconds: float
+    accuracy: float
+    interval: tuple[float, float]
+    against_best: str
+
+
+def _finetune_all() -> Recipe:
+    recipe = find_recipe("finetune")
+    peak = recipe.transfer.finetune_lr or recipe.optimizer.lr
+    return recipe.override(
+        {"name": "finetune, nothing frozen", "transfer.freeze_epochs": 0, "optimizer.lr": peak}
+    )
+
+
+METHODS: dict[str, Callable[[], Recipe]] = {
+    "scratch": lambda: find_recipe("from-scratch"),
+    "linear-probe": lambda: find_recipe("linear-probe"),
+    "freeze-then-finetune": lambda: find_recipe("finetune"),
+    "finetune-all": _finetune_all,
+}
+"""Name → what gives its recipe."""
+
+
+def compare_methods(
+    model: str,
+    data: str,
+    folder: Path,
+    listener: Listener,
+    *,
+    methods: Sequence[str] = tuple(METHODS),
+    epochs: int | None = None,
+    seed: int = 0,
+) -> list[Method]:
+    """Train a network in several ways on the same images, and compare them pair by pair.
+
+    Args:
+        model: A network with weights at hand.
+        data: What ``open_source`` opens.
+        folder: Gets a run folder for each method; one that is finished is not trained again.
+        listener: Who is told.
+        methods: Keys of ``METHODS``.
+        epochs: Passes of each method; None for those of fine-tuning.
+        seed: Decides everything that is drawn.
+
+    Raises:
+        OptionError: An unknown method, or a network without weights at hand.
+        ConvAtlasError: Data, network or folder that cannot be used.
+    """
+    _check(methods)
+    prepared = prepare(data, listener.progress("reading the images"), seed=seed)
+    results: dict[str, tuple[Job, Predictions]] = {}
+    for name in methods:
+        recipe = _recipe(name, epochs, seed)
+        listener.say(f"{name}: {recipe.training.epochs} epochs by {recipe.name}")
+        job = _job(name, model, prepared, recipe, listener)
+        results[name] = job, _predicted(job, folder / name, listener)
+    best = max(results, key=lambda name: accuracy_of(results[name][1])[0])
+    return [
+        Method(
+            name,
+            job.recipe.name,
+            job.recipe.training.epochs,
+            _seconds(folder / name),
+            *accuracy_of(found),
+            ""
+            if name == best
+            else compare_predictions(found, results[best][1]).verdict(name, best),
+        )
+        for name, (job, found) in results.items()
+    ]
+
+
+def _check(methods: Sequence[str]) -> None:
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not methods:
+        got = ", ".join(unknown) or "none"
+        raise OptionError(f"expected methods of {', '.join(METHODS)}, got {got}: correct the list")
+
+
+def _recipe(name: str, epochs: int | None, seed: int) -> Recipe:
+    """Return the method's recipe; all of them last equally long."""
+    recipe = METHODS[name]()
+    lasted = lasting(recipe, epochs or find_recipe("finetune").training.epochs)
+    return lasted.override({"training.seed": seed, "training.keep": "last"})
+
+
+def _job(name: str, model: str, prepared: Prepared, recipe: Recipe, listener: Listener) -> Job:
+    weights = find_weights(model, "auto")
+    if weights is None:
+        raise OptionError(
+            f"expected a network with pretrained weights at hand, got {model}: see "
+            "`convatlas list --pretrained`"
+        )
+    candidate = find_candidate(prepared, model, None if name == "scratch" else weights)
+    if name == "scratch":
+        recipe = with_enough_steps(recipe, prepared.train.images)
+    return make_job(candidate, prepared, recipe, listener.progress("decoding the images"))
+
+
+def _predicted(job: Job, folder: Path, listener: Listener) -> Predictions:
+    """Train in ``folder``, unless that was done, and predict the held-out images."""
+    write_text(folder / RECIPE_FILE, job.recipe.to_toml())
+    trained = train(job, folder, watching(folder, listener))
+    return Classification().predict(trained.model, held_out(job, _BATCH))
+
+
+def _seconds(folder: Path) -> float:
+    history = RunFolder(folder).load_last().metadata["history"]
+    return float(sum(epoch["seconds"] for epoch in history))
