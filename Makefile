@@ -1,6 +1,6 @@
 # Every target runs in the active environment: pip install -c constraints.txt -e '.[dev]'
 
-.PHONY: run test test-slow test-full-size test-gpu check docs bench bench-networks bench-peers bench-predictions format
+.PHONY: run test test-slow test-full-size test-gpu check docs bench bench-decoding bench-networks bench-peers bench-predictions format
 
 # the environment of tools/oracles/build_environment.py, with torchvision and timm
 ORACLES ?= $(HOME)/.cache/convatlas/oracles/bin/python
@@ -35,6 +35,9 @@ bench:          ## timings, as ratios in one run
 	python benchmarks/start_up.py
 	python benchmarks/analyze.py
 	python benchmarks/densenet_memory.py
+
+bench-decoding: ## decoding of training images next to torchvision's, in the same environment
+	PYTHONPATH=src:tools/oracles $(ORACLES) benchmarks/decoding.py
 
 bench-networks: ## networks next to torchvision's and timm's, in the environment of the oracles
 	PYTHONPATH=src:tools/oracles $(ORACLES) benchmarks/networks.py

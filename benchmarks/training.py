@@ -143,7 +143,7 @@ def torchvision_loop(line: Connection, load: Load) -> None:
     while True:
         loss = criterion(model(images), labels)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         loss.item()  # it logs the loss of every step
         gate.step(None)
@@ -156,17 +156,20 @@ def timm_loop(line: Connection, load: Load) -> None:
 
     gate = Gate(line)
     model = build(Reference("timm", NETWORKS[load.name][1], SIZE)).train()
-    model = model.to(load.device, memory_format=torch.channels_last)
+    model.to(load.device)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
     images, labels = (each.to(load.device) for each in load.images())
     images = images.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.05, momentum=0.9, weight_decay=2e-5, nesterov=True
     )
-    compiled = torch.compile(model)
+    compiled: Callable[[Tensor], Tensor] = torch.compile(model)
     while True:
         with torch.autocast(load.device, torch.bfloat16):
             loss = F.cross_entropy(compiled(images), labels)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         gate.step(None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from convatlas.data.decode import ImageHeader, decode, printable, read_header
+from convatlas.data.decode import ImageHeader, decode, printable, read_header, read_orientation
 from convatlas.errors import DataError
 
 STORED = [[10, 20, 30], [40, 50, 60]]
@@ -77,6 +78,27 @@ def test_16_bit_values_are_scaled_to_8(tmp_path: Path, suffix: str) -> None:
     assert image.mode == "L"
     np.testing.assert_array_equal(np.asarray(image), [[0, 1, 128, 255]])
     assert read_header(path) == ImageHeader(1, 4, 1)
+
+
+def test_contents_are_read_like_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(load_sample_image("china.jpg")[:96, :160]).save(path, exif=exif(6))
+    content = path.read_bytes()
+    assert decode(content) == decode(path)
+    assert decode(content, 40).size == (48, 80)
+    assert read_header(content) == read_header(path) == ImageHeader(160, 96, 3)
+    with pytest.raises(DataError, match=r"image in shard 3/a\.jpg, got.*(?i:truncated)"):
+        decode(content[: len(content) // 2], name="shard 3/a.jpg")
+    with pytest.raises(DataError, match="the file is empty"):
+        read_header(b"", name="a")
+
+
+@pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
+def test_orientations_are_read(orientation: int) -> None:
+    stream = BytesIO()
+    Image.new("L", (3, 2)).save(stream, "JPEG", exif=exif(orientation))
+    expected = orientation if orientation in UPRIGHT else 1
+    assert read_orientation(stream.getvalue()) == expected
 
 
 def saved(path: Path, image: Image.Image, **options: object) -> Path:

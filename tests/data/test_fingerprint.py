@@ -115,8 +115,10 @@ def test_contents_of_a_large_source_are_a_sample_that_hardly_moves(monkeypatch):
     whole = summarise(digits)
     assert len(whole.contents) == 256
     assert len(whole.names) == 1797
-    fewer = summarise(Subset(digits, range(1, 1797)))
-    assert len(whole.contents.keys() ^ fewer.contents.keys()) <= 2
+    fewer = summarise(Subset(digits, range(300, 1797)))  # a sixth has gone
+    kept = {name for name in whole.contents if int(name.removeprefix("digit ")) >= 300}
+    assert 190 < len(kept) < 240
+    assert kept <= fewer.contents.keys()
     monkeypatch.setattr("convatlas.data.fingerprint._MOST_NAMES", 1000)
     assert summarise(digits).names == {}
 

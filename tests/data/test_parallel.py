@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 
 import pytest
 
@@ -41,11 +42,10 @@ def test_an_error_is_raised_in_its_turn(threads: int) -> None:
             raise ValueError("four")
         return place
 
-    before, seen = threading.active_count(), []
+    before, seen = threading.active_count(), deque()
     with pytest.raises(ValueError, match="four"):
-        for result in ordered_map(fail, 9, threads=threads, ahead=2):
-            seen.append(result)
-    assert seen == [0, 1, 2, 3]
+        seen.extend(ordered_map(fail, 9, threads=threads, ahead=2))
+    assert list(seen) == [0, 1, 2, 3]
     assert threading.active_count() == before
 
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from convatlas.data.sampling import epoch_order, image_uniforms, stratified_split
+from convatlas.data.sampling import (
+    batch_uniforms,
+    epoch_order,
+    image_uniforms,
+    stratified_split,
+)
 from convatlas.errors import DataError, OptionError
 
 
@@ -94,3 +99,20 @@ def test_impossible_splits() -> None:
     for fraction in (0, 1, -0.1, 20):
         with pytest.raises(OptionError, match="0 < holdout < 1"):
             stratified_split([0, 0], fraction, 0)
+
+
+def test_copies_of_an_image_draw_on_their_own() -> None:
+    indices, copies = np.array([4, 4, 4, 9]), np.array([0, 1, 2, 1])
+    numbers = image_uniforms(3, 4, indices, 5, copies)
+    assert_array_equal(numbers[0], image_uniforms(3, 4, indices[:1], 5)[0])
+    assert len(np.unique(numbers)) == 20
+    assert_array_equal(image_uniforms(3, 4, indices[2:3], 5, copies[2:3])[0], numbers[2])
+
+
+def test_batches_draw_by_seed_epoch_and_step() -> None:
+    rows = [batch_uniforms(*place, 4) for place in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0))]
+    assert len(np.unique(rows)) == 16
+    assert_array_equal(batch_uniforms(0, 0, 1, 2), rows[1][:2])
+    images = image_uniforms(0, 0, np.arange(2), 4)
+    assert np.intersect1d(images, rows).size == 0
+    assert batch_uniforms(0, 0, 0, 20000).mean() == pytest.approx(0.5, abs=0.01)

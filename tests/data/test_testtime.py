@@ -100,7 +100,7 @@ def test_what_cannot_be_shown_is_refused() -> None:
     source = open_source("digits").validation
     with pytest.raises(OptionError, match="margin for ten crops, got 224 of 224"):
         ten_crop(replace(IMAGENET, resize_mode="stretch"))
-    with pytest.raises(OptionError, match="at least 224 pixels, got .200, 300."):
+    with pytest.raises(OptionError, match=r"at least 224 pixels, got .200, 300."):
         multi_scale(IMAGENET, [200, 300])
     with pytest.raises(OptionError, match="got none"):
         ViewBatches(source, IMAGENET, (), 1)

@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from convatlas.pipeline.evaluation import (
-    EvaluationReport,
-    EvaluationSettings,
-    Pair,
-    Picture,
-    judge,
-)
-from convatlas.pipeline.predicted import PredictionSet
+from convatlas.pipeline.evaluation import EvaluationSettings, judge
 from convatlas.render.evaluation import (
     evaluation_html,
     evaluation_notes,
@@ -25,6 +18,7 @@ from convatlas.render.evaluation import (
     evaluation_to_json,
 )
 from convatlas.render.evaluation_figures import class_bars, reliability_plot
+from convatlas.tasks.judged import EvaluationReport, Pair, Picture, PredictionSet
 from convatlas.tasks.metrics import Predictions
 from convatlas.tasks.paired import compare_predictions
 

@@ -1,6 +1,6 @@
 """A training in several processes: run by test_distributed.py, under torchrun.
 
-    torchrun --nproc-per-node 2 distributed_training.py FOLDER RESULT [--resume] [--stop N] [--die N]
+    torchrun --nproc-per-node 2 distributed_training.py FOLDER RESULT [options]
 
 ``--stop`` ends it after a step as Ctrl-C does; ``--die`` kills the second process in that step.
 The first process writes the weights to RESULT.
@@ -29,6 +29,7 @@ RECIPE = recipe_of(
     {
         "training.epochs": 2,
         "training.batch_size": 8,
+        "training.keep": "last",
         "optimizer.lr": 0.1,
         "regularization.ema_decay": 0.9,
         "regularization.clip_norm": 1.0,
@@ -81,7 +82,12 @@ def net() -> ConvNet:
         )
 
     return ConvNet(
-        block(1, 4), [block(4, 4), block(4, 6)], head, channels=[4, 6], strides=[1, 1], in_channels=1
+        block(1, 4),
+        [block(4, 4), block(4, 6)],
+        head,
+        channels=[4, 6],
+        strides=[1, 1],
+        in_channels=1,
     )
 
 
@@ -100,8 +106,7 @@ def main() -> int:
     try:
         fit(model, Deadly(options.die), Shared(4), Held(), RECIPE, run=run, session=session)
     except ConvAtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         return 0
     if os.environ.get("RANK", "0") == "0":

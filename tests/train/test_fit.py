@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convatlas.errors import CheckpointError, OptionError
+from convatlas.errors import CheckpointError, OptionError, OutputError
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.interrupt import Interrupted
 from convatlas.train.loop import fit
@@ -416,6 +417,33 @@ def test_nothing_is_saved_after_a_loss_that_is_nan(tmp_path: Path) -> None:
     meta = run.load_last().metadata
     assert (meta["epochs_done"], meta["step"]) == (1, 1)
     assert len(train(tmp_path, recipe, resume=True).epochs) == 2
+
+
+@pytest.mark.parametrize("written", [1, 4, 9])
+def test_a_disk_that_fills_up_ends_a_run_that_goes_on_later(
+    tmp_path: Path,
+    whole: dict[str, tuple[Path, History]],
+    monkeypatch: pytest.MonkeyPatch,
+    written: int,
+) -> None:
+    name, run = "momentum and averaging", RunFolder(tmp_path)
+    write, left = Path.write_bytes, [None] * written
+
+    def limited(path: Path, content: bytes) -> int:
+        if not left and path.suffix == ".tmp":
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[:1] = []
+        return write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", limited)
+        with pytest.raises(OutputError, match=r"No space left on device; free some") as caught:
+            train(tmp_path, RECIPES[name], checkpoint_steps=1)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob(".*"))
+    train(tmp_path, RECIPES[name], resume=run.has_run())
+    assert_same_run(whole[name][0], tmp_path)
 
 
 def test_a_data_set_that_changed_is_noticed(tmp_path: Path) -> None:

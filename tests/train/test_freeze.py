@@ -7,7 +7,7 @@ from torch import nn
 from convatlas.errors import OptionError
 from convatlas.models.anatomy import ConvNet
 from convatlas.train.freeze import Frozen, freeze, frozen_until, set_training_mode, unfreeze
-from convatlas.train.optim import build_optimizer, named_state
+from convatlas.train.optim import build_optimizer, named_state, parameter_groups, start_momenta
 from convatlas.train.recipe import Recipe
 from convatlas.train.sections import Transfer
 
@@ -156,6 +156,40 @@ def test_an_optimizer_with_momentum_leaves_what_is_frozen_alone(name: str) -> No
         assert torch.equal(value, before[key]) == key.startswith(still), key
     for key, value in named_state(optimizer).items():
         assert torch.equal(value, momenta[key]) or not key.startswith(still), key
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_head_whose_classifier_learned_alone_goes_on_as_plain_sgd_would(
+    momentum: float, nesterov: bool
+) -> None:
+    nesterov = nesterov and momentum > 0
+    recipe = Recipe().override(
+        {"optimizer.momentum": momentum, "optimizer.nesterov": nesterov, "optimizer.lr": 0.1}
+    )
+    ours, theirs = net(), net()
+    theirs.load_state_dict(ours.state_dict())
+    optimizer = build_optimizer(ours, recipe)
+    plain = torch.optim.SGD(
+        parameter_groups(theirs, weight_decay=recipe.optimizer.weight_decay),
+        0.1,
+        momentum=momentum,
+        nesterov=nesterov,
+        foreach=False,  # which copes with parameters that join later
+    )
+    x = torch.randn(4, 1, 6, 6)
+    for until in ("classifier", "classifier", None, None):
+        for model, each in ((ours, optimizer), (theirs, plain)):
+            frozen = freeze(model, until)
+            if each is optimizer:
+                start_momenta(each)
+            model.eval()
+            model(x).square().mean().backward()
+            each.step()
+            each.zero_grad()
+            unfreeze(frozen)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_bad_input_is_told_in_one_line() -> None:

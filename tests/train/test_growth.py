@@ -67,6 +67,13 @@ def test_stochastic_depth_rises_linearly_over_the_blocks_of_a_resnet() -> None:
     assert rates("resnet50", {}) == []
 
 
+@pytest.mark.parametrize("name", ["seresnet50", "regnet_y_400mf", "wrn_28_10", "resnext50_32x4d"])
+def test_stochastic_depth_reaches_every_block_with_a_sum(name: str) -> None:
+    blocks = {"seresnet50": 16, "regnet_y_400mf": 16, "wrn_28_10": 12, "resnext50_32x4d": 16}[name]
+    found = rates(name, {"drop_path": 0.3})
+    assert found == pytest.approx([0.3 * i / (blocks - 1) for i in range(blocks)])
+
+
 def test_stochastic_depth_keeps_the_proportions_that_a_network_has() -> None:
     own = rates("convnext_tiny", {})
     assert (own[0], own[-1]) == (0, 0.1)

@@ -56,6 +56,21 @@ def test_the_killed_run_ends_bit_for_bit_like_the_one_left_in_peace(
     assert compare_checkpoints(straight.load_best(), stopped.load_best()) == []
 
 
+def test_no_figure_is_told_twice_or_left_out(
+    killed: tuple[Path, dict[str, list[int]]],
+) -> None:
+    told = []
+    for name in ("straight", "killed"):
+        text = (killed[0] / name / "metrics.jsonl").read_text(encoding="utf-8")
+        told.append([json.loads(line) for line in text.splitlines()])
+        for line in told[-1]:
+            for time in ("seconds", "images_per_second"):
+                line.pop(time, None)
+    straight, stopped = told
+    assert straight == stopped
+    assert [line["epoch"] for line in straight if line["kind"] == "epoch"] == list(range(1, 13))
+
+
 def test_what_the_killed_processes_had_staged_is_gone(
     killed: tuple[Path, dict[str, list[int]]],
 ) -> None:

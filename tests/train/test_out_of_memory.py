@@ -20,7 +20,7 @@ from small_training import STEPS, Batches, Held, Images, Sign, net
 
 TORCH = "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"
 ERRORS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), RuntimeError(TORCH)]
-RECIPE = Recipe().override({"training.epochs": 2, "optimizer.name": "sgd"})
+RECIPE = Recipe().override({"training.epochs": 2, "training.precision": "fp32"})
 
 
 class Greedy(Sign):
@@ -115,7 +115,7 @@ torch.set_num_threads(1)
 torch.optim.SGD([torch.zeros(1)])
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 800_000_000, resource.RLIM_INFINITY))
-recipe = Recipe().override({"training.epochs": 1})
+recipe = Recipe().override({"training.epochs": 1, "training.precision": "fp32"})
 try:
     fit(net(), Sign(), Large(1), Held(), recipe, run=RunFolder(folder))
 except OptionError as error:

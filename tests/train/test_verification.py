@@ -112,7 +112,7 @@ def test_a_run_of_one_step_cannot_be_stopped_in_the_middle() -> None:
     ("network", "recipe_name", "options"),
     [
         ("lenet5", "small-images", {}),
-        ("convnext_tiny", "convnext-2022", {"drop_path": 0.3}),
+        ("convnextv2_atto", "convnext-2022", {"drop_path": 0.3}),
         ("densenet121", "densenet", {}),
         ("googlenet", "googlenet-2014", {}),
         ("mobilenetv2_100", "efficientnet", {}),

@@ -11,7 +11,7 @@ import typer
 from convatlas.errors import OptionError
 
 if TYPE_CHECKING:
-    from convatlas.pipeline.evaluation import EvaluationReport
+    from convatlas.tasks.judged import EvaluationReport
 
 __all__ = ["evaluate"]
 

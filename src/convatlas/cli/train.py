@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from convatlas.pipeline.train import RecipeOf
     from convatlas.search.choose import Candidate
     from convatlas.train.recipe import Recipe
+    from convatlas.train.verification import ResumeReport
 
 __all__ = ["train"]
 
@@ -43,8 +44,22 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.")
     ] = False,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="EXPERIMENT", help="Log to this MLflow experiment too.")
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this stopped run; other flags are ignored.")
+    ] = None,
+    accept_changed_data: Annotated[
+        bool,
+        typer.Option("--accept-changed-data", help="Resume although the images have changed."),
+    ] = False,
+    verify_resume: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEPS",
+            help="Instead: train so many steps straight, and as many with a stop; compare all.",
+        ),
     ] = None,
 ) -> None:
     """Train one network on your images by a recipe; it can be stopped and resumed exactly."""
@@ -55,7 +70,7 @@ def train(
 
     watcher = Terminal()
     if resume is not None:
-        outcome = job.resume(resume, watcher)
+        outcome = job.resume(resume, watcher, accept_changed_data=accept_changed_data)
     elif model is None:
         raise OptionError("expected the name of a network, got none: see `convatlas list`")
     else:
@@ -65,11 +80,28 @@ def train(
             weights=job.find_weights(model, weights),
             seed=seed,
             skip_bad=skip_bad,
+            experiment=mlflow,
         )
-        outcome = job.train(settings, out, watcher, _recipe_of(recipe, change or [], epochs, seed))
+        recipe_of = _recipe_of(recipe, change or [], epochs, seed)
+        if verify_resume is not None:
+            _print_verified(job.verify(settings, verify_resume, watcher, recipe_of))
+            return
+        outcome = job.train(settings, out, watcher, recipe_of)
     low, high = outcome.evaluation.accuracy_interval
     watcher.say(f"run: {outcome.folder}")
     typer.echo(f"accuracy {outcome.evaluation.accuracy:.2%} (95 %: {low:.2%} to {high:.2%})")
+
+
+def _print_verified(report: ResumeReport) -> None:
+    """Say whether the stopped run equals the other; exit with 1 where it does not."""
+    steps = f"{report.steps} steps, stopped after {report.stopped_after}"
+    if report.first is None:
+        typer.echo(f"exact: {report.tensors} tensors equal bit for bit ({steps})")
+        return
+    largest = report.first.largest
+    by = "" if largest is None else f", by up to {largest:.3g}"
+    typer.echo(f"not exact: {report.differing} differ ({steps}), first {report.first.name}{by}")
+    raise typer.Exit(1)
 
 
 def _recipe_of(name: str | None, changes: list[str], epochs: int | None, seed: int) -> RecipeOf:

@@ -6,7 +6,8 @@ Images and labels are found by the types of the columns. Needs the extra ``hub``
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from convatlas.data.folder import subfolders
 from convatlas.data.labels import class_names, class_numbers
 from convatlas.data.splits import ImageSource, Splits, choose_splits, needed_splits, split_of
 from convatlas.data.stored import EmbeddedImages
-from convatlas.data.streams import Consumer, ImageStream, Sample, inner_order
+from convatlas.data.streams import Consumer, ImageStream, Reader, Sample, inner_order
 from convatlas.errors import DataError, MissingExtraError
 from convatlas.fetch import is_offline
 
@@ -171,21 +172,25 @@ class HubStream(ImageStream):
         names = [f"{spec}/{split}/{number}" for number in range(count)]
         super().__init__(names, self._columns.classes, seed, consumer or Consumer())
 
-    def _samples(self, shard: int, start: int, step: int) -> Iterator[Sample]:
-        dataset = self._columns.dataset.shard(num_shards=len(self._shards), index=shard)
-        begun = start // _BLOCK
-        rows = iter(dataset.skip(begun * _BLOCK))
-        block = begun
-        while held := list(islice(rows, _BLOCK)):
-            order = inner_order(len(held), self._seed, self.epoch, shard, block)
-            offset = block * _BLOCK
-            for place in range(
-                max(start, offset + (start - offset) % step) - offset, len(held), step
-            ):
-                name = f"{self._shards[shard]} row {offset + int(order[place])}"
-                row = held[order[place]]
-                yield Sample(name, self._columns.encoded(row, name), int(row[self._columns.label]))
-            block += 1
+    @property
+    def length(self) -> int | None:
+        """Images of an epoch for all consumers, where the data set declares how many it has."""
+        declared = self._columns.dataset.info.splits or {}
+        return declared[self._split].num_examples if self._split in declared else None
+
+    def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
+        part = self._columns.dataset.shard(num_shards=len(self._shards), index=shard)
+        title, columns = self._shards[shard], self._columns
+        rows, held, order, number = iter(()), [], [], -1
+
+        def read(place: int) -> Sample | None:
+            return None
+
+        return nullcontext(read)
+
+    def _counted(self, shard: int) -> int:
+        part = self._columns.dataset.shard(num_shards=len(self._shards), index=shard)
+        return sum(1 for _ in part.select_columns([self._columns.label]))
 
 
 def _loaded(spec: str, *, streaming: bool) -> Any:

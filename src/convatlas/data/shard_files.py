@@ -23,7 +23,7 @@ from convatlas.download import UnreachableError, download
 from convatlas.errors import DataError
 from convatlas.fetch import is_offline
 
-__all__ = ["Shard", "borrowed", "bring", "expand", "folder_of", "is_shard_name"]
+__all__ = ["Shard", "borrowed", "bring", "expand", "folder_of", "is_plain", "is_shard_name"]
 
 _PIPE = "pipe:"
 _ADDRESSES = ("http://", "https://")
@@ -79,6 +79,11 @@ def expand(spec: str) -> list[str]:
 def folder_of(url: str) -> Path | None:
     """Return the folder of a shard on this disk, or None for a pipe or address."""
     return None if url.startswith((_PIPE, *_ADDRESSES)) else Path(url).expanduser().parent
+
+
+def is_plain(url: str) -> bool:
+    """Tell a tar on this disk, which is read where it lies, from what is copied first."""
+    return folder_of(url) is not None and not url.lower().endswith(_GZIPPED)
 
 
 def bring(url: str) -> Shard:

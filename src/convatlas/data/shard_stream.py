@@ -7,12 +7,13 @@ noticed early, its images can be shuffled without a buffer, and a resumed stream
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from convatlas.data.decode import printable
 from convatlas.data.labels import listed_classes
-from convatlas.data.shard_files import borrowed, expand, folder_of
+from convatlas.data.shard_files import borrowed, expand, folder_of, is_plain
 from convatlas.data.shards import read_at, scan_shard, shard_labels
-from convatlas.data.streams import Consumer, ImageStream, Sample, inner_order
+from convatlas.data.streams import Consumer, ImageStream, Reader, Sample, inner_order
 from convatlas.errors import DataError
 
 __all__ = ["ShardStream"]
@@ -49,12 +50,35 @@ class ShardStream(ImageStream):
             )
         super().__init__(urls, names, seed, consumer or Consumer())
 
-    def _samples(self, shard: int, start: int, step: int) -> Iterator[Sample]:
+    @property
+    def length(self) -> int | None:
+        """Images of an epoch for all consumers; None with a pipe, an address or a gzipped tar.
+
+        Raises:
+            DataError: A shard cannot be read.
+        """
+        if not all(map(is_plain, self._shards)):
+            return None
+        return sum(self._count(shard) for shard in range(len(self._shards)))
+
+    @contextmanager
+    def _opened(self, shard: int, epoch: int) -> Iterator[Reader]:
         with borrowed(self._shards[shard]) as tar:
             samples = scan_shard(tar)
             labels = shard_labels(samples, self.classes, tar.name)
-            order = inner_order(len(samples), self._seed, self.epoch, shard)
-            for place in order[start::step]:
-                sample = samples[place]
+            order = inner_order(len(samples), self._seed, epoch, shard)
+            self._counts[shard] = len(samples)
+
+            def read(place: int) -> Sample | None:
+                if place >= len(order):
+                    return None
+                number = int(order[place])
+                sample = samples[number]
                 name = printable(f"{tar.name}/{sample.key}.{sample.suffix}")
-                yield Sample(name, read_at(tar, sample), labels[place])
+                return Sample(name, read_at(tar, sample), labels[number])
+
+            yield read
+
+    def _counted(self, shard: int) -> int:
+        with borrowed(self._shards[shard]) as tar:
+            return len(scan_shard(tar))

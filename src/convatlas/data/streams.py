@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from convatlas.data.decode import decode
 from convatlas.data.sampling import epoch_order
 from convatlas.errors import CheckpointError, OptionError
 
-__all__ = ["Consumer", "ImageStream", "Sample", "inner_order"]
+__all__ = ["Consumer", "EpochReader", "ImageStream", "Reader", "Sample", "inner_order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ class Sample:
             DataError: The content cannot be read as an image.
         """
         return decode(self.encoded, at_least, name=self.name)
+
+
+Reader = Callable[[int], Sample | None]
+"""Gives the image at a place of a shard's order, None beyond its end; places only ascend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +118,20 @@ class ImageStream(ABC):
         self._consumer = consumer
         self._turn = 0  # shards of this epoch that are done with
         self._given = 0  # images given of the shard at hand
+        self._counts: dict[int, int] = {}  # of the shards that were counted or read so far
+
+    @property
+    @abstractmethod
+    def length(self) -> int | None:
+        """Images of an epoch for all consumers; None where only reading them would tell."""
 
     @abstractmethod
-    def _samples(self, shard: int, start: int, step: int) -> Iterator[Sample]:
-        """Yield images ``start``, ``start + step``, … of a shard in this epoch's order."""
+    def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
+        """Return a shard's images in the order of an epoch, for as long as they are read."""
+
+    @abstractmethod
+    def _counted(self, shard: int) -> int:
+        """Count the images of a shard, reading as little of it as will do."""
 
     def __iter__(self) -> Iterator[Sample]:
         """Yield the rest of the epoch, then turn to the next one.
@@ -131,12 +146,17 @@ class ImageStream(ABC):
         else:
             first, step = consumer.place, consumer.total
         while self._turn < len(order):
-            start = first + step * self._given
-            for sample in self._samples(int(order[self._turn]), start, step):
-                self._given += 1
-                yield sample
+            with self._opened(int(order[self._turn]), self.epoch) as read:
+                while (sample := read(first + step * self._given)) is not None:
+                    self._given += 1
+                    yield sample
             self._turn, self._given = self._turn + 1, 0
         self.epoch, self._turn = self.epoch + 1, 0
+
+    def reader(self, epoch: int) -> EpochReader:
+        """Return the images of an epoch by their places; the consumer makes no difference."""
+        order = epoch_order(len(self._shards), self._seed, epoch)
+        return EpochReader(order.tolist(), lambda shard: self._opened(shard, epoch), self._count)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the stream stands: what it has given so far will not come again."""
@@ -157,9 +177,66 @@ class ImageStream(ABC):
         self.epoch = int(state["epoch"])
         self._turn, self._given = int(state["shards_done"]), int(state["images_given"])
 
+    def _count(self, shard: int) -> int:
+        if shard not in self._counts:
+            self._counts[shard] = self._counted(shard)
+        return self._counts[shard]
+
     def _identity(self) -> str:
         parts = [self._shards, self.classes, self._seed, asdict(self._consumer)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class EpochReader:
+    """The images of one epoch, asked for by places that only ascend.
+
+    Shards without a place that is asked for are counted, not read.
+
+    Args:
+        order: The shards in the order of the epoch.
+        opened: Opens a shard.
+        count: Counts the images of a shard.
+
+    Attributes:
+        place: The place that was asked for last; -1 before the first.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[int],
+        opened: Callable[[int], AbstractContextManager[Reader]],
+        count: Callable[[int], int],
+    ) -> None:
+        self.place = -1
+        self._left = list(reversed(order))
+        self._opened = opened
+        self._count = count
+        self._before = 0  # images of the shards that are done with
+        self._shard = ExitStack()
+        self._read: Reader | None = None
+
+    def sample(self, place: int) -> Sample | None:
+        """Return the image at ``place``, above the one before; None beyond the end of the epoch.
+
+        Raises:
+            DataError: A shard cannot be had or read.
+        """
+        self.place = place
+        while self._left:
+            shard, inner = self._left[-1], place - self._before
+            if self._read is None and (inner == 0 or inner < self._count(shard)):
+                self._read = self._shard.enter_context(self._opened(shard))
+            if self._read is not None and (sample := self._read(inner)) is not None:
+                return sample
+            self.close()
+            self._left.pop()
+            self._before += self._count(shard)
+        return None
+
+    def close(self) -> None:
+        """Let go of the shard at hand."""
+        self._read = None
+        self._shard.close()
 
 
 def inner_order(count: int, seed: int, epoch: int, *place: int) -> NDArray[np.int64]:

@@ -145,22 +145,18 @@ class DecodedViews:
         (middle,), (center,) = view.center_y, view.center_x
         reach_y = (height * abs(math.cos(turn)) + width * abs(math.sin(turn))) / 2
         reach_x = (width * abs(math.cos(turn)) + height * abs(math.sin(turn))) / 2
-        part = _part(
-            (middle - reach_y, middle + reach_y, center - reach_x, center + reach_x),
-            file,
-            _factor(min(height, width), size),
-        )
-        straight = augmentation.rotate_degrees == 0 and (
-            max(reach_y - middle, middle + reach_y - file.height) < 0.5
-            and max(reach_x - center, center + reach_x - file.width) < 0.5
-        )
-        crop = self._crop(file, part)
-        if straight:
-            return self._resized(crop, (size, size), bool(view.mirrored[0]))
+        ends = (middle - reach_y, middle + reach_y, center - reach_x, center + reach_x)
+        factor = _factor(min(height, width), size)
+        beyond = max(-ends[0], ends[1] - file.height, -ends[2], ends[3] - file.width)
+        if beyond < 0.5 and not (augmentation.rotate_degrees or augmentation.zoom):
+            pixels = self._crop(file, _part(ends, file, factor, 0))
+            return self._resized(pixels, (size, size), bool(view.mirrored[0]))
         scale = min(1.0, size / min(height, width))
+        part = _part(ends, file, factor, 2 / scale)
         rows = max(1, round(scale * (part.bottom - part.top)))
         columns = max(1, round(scale * (part.right - part.left)))
-        return _turned(self._resized(crop, (rows, columns)), view, part, size, augmentation)
+        crop = self._resized(self._crop(file, part), (rows, columns))
+        return _turned(crop, view, part, size, augmentation)
 
     def _crop(self, file: _File, part: _Part) -> Pixels:
         if file.jpeg is not None:
@@ -189,10 +185,19 @@ def _factor(shorter: float, size: int) -> int:
     return next(f for f in FACTORS if f == 1 or shorter >= f * _SPARE * size)
 
 
-def _part(ends: tuple[float, float, float, float], file: _File, factor: int) -> _Part:
-    """Return the whole pixels nearest to the ends, within the image, at least one of them."""
+def _part(
+    ends: tuple[float, float, float, float], file: _File, factor: int, margin: float
+) -> _Part:
+    """Return the whole pixels nearest to the ends, within the image, at least one of them.
+
+    Args:
+        ends: Top, bottom, left and right, in pixels.
+        file: The image.
+        factor: What the pixels are multiples of.
+        margin: Pixels to add on every side.
+    """
     (top, bottom), (left, right) = (
-        _whole(low, high, -(-side // factor), factor)
+        _whole(low - margin, high + margin, -(-side // factor), factor)
         for low, high, side in ((*ends[:2], file.height), (*ends[2:], file.width))
     )
     return _Part(top, bottom, left, right, factor)

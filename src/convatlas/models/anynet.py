@@ -85,12 +85,14 @@ class YBlock(nn.Module):
         self.conv2 = ConvNormAct(width, width, 3, stride, groups)
         self.attention = attention(width) if attention else nn.Identity()
         self.conv3 = ConvNormAct(width, out_channels, act=None)
+        self.branch_end = nn.Identity()
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         shortcut = self.shortcut(x)
-        return self.act(shortcut + self.conv3(self.attention(self.conv2(self.conv1(x)))))
+        y = self.conv3(self.attention(self.conv2(self.conv1(x))))
+        return self.act(shortcut + self.branch_end(y))
 
 
 def _stage(design: Design, i: int) -> nn.Sequential:

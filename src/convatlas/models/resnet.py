@@ -88,8 +88,6 @@ class PlainBlock(nn.Sequential):
 class BasicBlock(nn.Module):
     """``relu(x + f(x))``, f = 3×3 → 3×3 (figure 5, left)."""
 
-    branch_end = "attention"
-
     def __init__(
         self,
         in_channels: int,
@@ -103,12 +101,13 @@ class BasicBlock(nn.Module):
         self.conv1 = ConvNormAct(in_channels, out_channels, 3, stride)
         self.conv2 = ConvNormAct(out_channels, out_channels, 3, act=None)
         self.attention = attention(out_channels) if attention else nn.Identity()
+        self.branch_end = nn.Identity()
         self.shortcut = shortcut(in_channels, out_channels, stride)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
-        residual = self.attention(self.conv2(self.conv1(x)))
+        residual = self.branch_end(self.attention(self.conv2(self.conv1(x))))
         residual += self.shortcut(x)
         return self.act(residual)
 
@@ -126,8 +125,6 @@ class Bottleneck(nn.Module):
         attention: Makes what scales f's output, or None for nothing.
         stride_in: The convolution that has the stride, ``"3x3"`` or the paper's ``"1x1"``.
     """
-
-    branch_end = "attention"
 
     def __init__(
         self,
@@ -148,12 +145,14 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvNormAct(width, width, 3, second, groups)
         self.conv3 = ConvNormAct(width, out_channels, 1, act=None)
         self.attention = attention(out_channels) if attention else nn.Identity()
+        self.branch_end = nn.Identity()
         self.shortcut = shortcut(in_channels, out_channels, stride)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         residual = self.attention(self.conv3(self.conv2(self.conv1(x))))
+        residual = self.branch_end(residual)
         residual += self.shortcut(x)
         return self.act(residual)
 

@@ -62,8 +62,6 @@ class Preactivated(nn.Module):
             Residual Networks, section 2.4).
     """
 
-    branch_end = "attention"
-
     def __init__(
         self,
         in_channels: int,
@@ -91,12 +89,13 @@ class Preactivated(nn.Module):
             layers[f"conv{i}"] = _conv(inputs, outputs, kernel_size, step)
         self.convs = named(**layers)
         self.attention = attention(out_channels) if attention else nn.Identity()
+        self.branch_end = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         activated = self.norm(x)
         shortcut = self.shortcut(activated if isinstance(self.shortcut, nn.Conv2d) else x)
-        return shortcut + self.attention(self.convs(activated))
+        return shortcut + self.branch_end(self.attention(self.convs(activated)))
 
 
 def preactivated(variant: Variant) -> Variant:

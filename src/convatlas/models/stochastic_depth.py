@@ -1,7 +1,7 @@
 """Stochastic depth in any network of residual blocks: another probability for all of them.
 
-A block either has its ``DropPath``, or says in ``branch_end`` what its branch ends with, and
-leaves that place empty. Knows no family.
+A block either has its ``DropPath``, or an empty place called ``branch_end`` where its branch ends.
+Knows no family.
 
 Source: Huang et al., "Deep Networks with Stochastic Depth", 2016, arXiv 1603.09382.
 """
@@ -29,9 +29,8 @@ def set_drop_path(model: ConvNet, last: float) -> ConvNet:
     if not 0 <= last < 1:
         raise OptionError(f"drop_path must be in [0, 1), got {last}")
     for module in list(model.modules()):
-        end = getattr(module, "branch_end", None)
-        if end and type(getattr(module, end)) is nn.Identity:
-            setattr(module, end, DropPath())
+        if isinstance(getattr(module, "branch_end", None), nn.Identity):
+            module.branch_end = DropPath()
     paths = [module for module in model.modules() if isinstance(module, DropPath)]
     if not paths:
         raise OptionError("this network has no branches to drop: leave drop_path out")

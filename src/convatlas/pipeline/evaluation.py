@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from convatlas.data.parallel import Progress
@@ -18,7 +17,6 @@ from convatlas.errors import CheckpointError, OptionError
 from convatlas.files import require_writable, write_json
 from convatlas.pipeline.predicted import (
     PREDICTIONS,
-    PredictionSet,
     load_predictions,
     require_comparable,
     save_predictions,
@@ -33,32 +31,29 @@ from convatlas.pipeline.subject import (
 )
 from convatlas.tasks.bootstrap import (
     DEFAULT_RESAMPLES,
-    Intervals,
     bootstrap_intervals,
     require_resamples,
 )
 from convatlas.tasks.calibration import (
-    Calibration,
-    Scaling,
     cross_fitted_scaling,
     measure_calibration,
 )
 from convatlas.tasks.ensembles import ensemble
+from convatlas.tasks.judged import (
+    EvaluatedNetwork,
+    EvaluationReport,
+    Pair,
+    Picture,
+    PredictionSet,
+)
 from convatlas.tasks.metrics import Evaluation, evaluate_predictions
-from convatlas.tasks.paired import PairedComparison, compare_predictions
+from convatlas.tasks.paired import compare_predictions
 
 __all__ = [
-    "EVALUATION_FILE",
-    "EvaluatedNetwork",
-    "EvaluationReport",
     "EvaluationSettings",
-    "Pair",
-    "Picture",
     "evaluate_runs",
     "judge",
 ]
-
-EVALUATION_FILE = "evaluation.json"
 
 _LARGEST_SIDE = 320  # pixels of a picture on a page
 
@@ -93,117 +88,6 @@ class EvaluationSettings:
     pictures: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """One image that was called the wrong class.
-
-    Attributes:
-        pixels: uint8 ``(H, W, C)``.
-        source: Words by which a person finds it.
-        true: Its class.
-        predicted: The class it was given.
-        confidence: Probability of that class, 0 … 1.
-    """
-
-    pixels: NDArray[np.uint8]
-    source: str
-    true: str
-    predicted: str
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EvaluatedNetwork:
-    """A run or an ensemble, with all that is known of it.
-
-    Attributes:
-        found: Its predictions.
-        evaluation: Figures.
-        calibration: What its probabilities are worth.
-        scaling: What one temperature would make of them; None for a single image.
-        intervals: Bootstrap intervals of the figures.
-        chose_on_these: Whether these images decided which epoch's weights were kept, which
-            flatters the figures.
-        pictures: Its most confident mistakes, the worst first.
-    """
-
-    found: PredictionSet
-    evaluation: Evaluation
-    calibration: Calibration
-    scaling: Scaling | None
-    intervals: Intervals
-    chose_on_these: bool = False
-    pictures: tuple[Picture, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return self.found.name
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all of it but predictions and pictures, as JSON values."""
-        found = self.found
-        return {
-            "name": found.name,
-            "data": found.data,
-            "origin": found.origin,
-            "views": found.views,
-            "weights_sha256": found.weights_sha256,
-            "chose_on_these_images": self.chose_on_these,
-            "class_names": list(found.classes),
-            "evaluation": self.evaluation.as_dict(),
-            "intervals": asdict(self.intervals),
-            "calibration": asdict(self.calibration),
-            "temperature_scaling": asdict(self.scaling) if self.scaling else None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two networks on the same images.
-
-    Attributes:
-        a: Name of the first.
-        b: Name of the other.
-        result: The other against the first.
-    """
-
-    a: str
-    b: str
-    result: PairedComparison
-
-    @property
-    def verdict(self) -> str:
-        """The result as one sentence."""
-        return self.result.verdict(self.a, self.b)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {"a": self.a, "b": self.b, "verdict": self.verdict, **asdict(self.result)}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EvaluationReport:
-    """What ``convatlas evaluate`` found.
-
-    Attributes:
-        networks: The runs in the order given, then their ensemble.
-        pairs: Comparisons with the first run.
-        written: Folders that the files were written to.
-    """
-
-    networks: tuple[EvaluatedNetwork, ...]
-    pairs: tuple[Pair, ...]
-    written: tuple[Path, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
-        return {
-            "networks": [network.as_dict() for network in self.networks],
-            "comparisons": [pair.as_dict() for pair in self.pairs],
-        }
-
-
 def evaluate_runs(
     paths: Sequence[Path], settings: EvaluationSettings, listener: Listener
 ) -> EvaluationReport:
@@ -218,7 +102,7 @@ def evaluate_runs(
     _check(paths, settings)
     subjects = _subjects(paths, settings)
     for subject in subjects:
-        require_writable(subject.folder / f"evaluation{subject.stem}.json")
+        require_writable(_record(subject))
     sets: list[PredictionSet] = []
     sources: list[ImageSource | None] = []
     for subject in subjects:
@@ -233,7 +117,7 @@ def evaluate_runs(
         for found, source, subject in zip(sets, sources, subjects, strict=True)
     ]
     for network, subject in zip(networks, subjects, strict=True):
-        write_json(subject.folder / f"evaluation{subject.stem}.json", network.as_dict())
+        write_json(_record(subject), network.as_dict())
     if settings.ensemble:
         chose = any(subject.chose_on_these for subject in subjects)
         networks.append(judge(_together(sets), settings, sources[0], chose))
@@ -266,6 +150,10 @@ def judge(
         chose_on_these=chose_on_these,
         pictures=_pictures(found, evaluation, source, settings.pictures) if source else (),
     )
+
+
+def _record(subject: Subject) -> Path:
+    return subject.folder / f"evaluation{subject.stem}.json"
 
 
 def _subjects(paths: Sequence[Path], settings: EvaluationSettings) -> list[Subject]:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.data.cache import evaluation_images
+from convatlas.data.cache import OnDemandImages
 from convatlas.data.parallel import Progress
 from convatlas.data.source import ImageSource
-from convatlas.explain.activations import activations
+from convatlas.explain.activations import activations, require_layers
 from convatlas.files import write_file
 from convatlas.pipeline.trained import TrainedModel
 
@@ -56,7 +56,8 @@ def extract(
         OptionError: No such layer.
         DataError: An image that cannot be read.
     """
-    images = evaluation_images(source, network.preprocessing)
+    require_layers(network.model, layers)
+    images = OnDemandImages(source, network.preprocessing)
 
     def batches() -> Iterator[Tensor]:
         for start in range(0, len(images), _BATCH):
@@ -92,5 +93,5 @@ def write_features(path: Path, parts: Sequence[Features]) -> None:
     arrays["split"] = np.array([part.source for part in parts for _ in part.names])
     arrays["classes"] = np.array(parts[0].classes)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    np.savez(buffer, **arrays)
     write_file(path, buffer.getvalue())

@@ -7,7 +7,6 @@ neither networks nor how images are prepared.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -16,11 +15,11 @@ from torch import Tensor
 
 from convatlas.errors import CheckpointError, DataError
 from convatlas.files import write_file, write_json
+from convatlas.tasks.judged import PredictionSet
 from convatlas.tasks.metrics import Predictions
 
 __all__ = [
     "PREDICTIONS",
-    "PredictionSet",
     "load_predictions",
     "require_comparable",
     "save_predictions",
@@ -29,31 +28,6 @@ __all__ = [
 PREDICTIONS = "predictions"
 
 _TENSORS = ("logits", "labels", "indices")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PredictionSet:
-    """The predictions of one network, with what they are about.
-
-    Attributes:
-        name: What to call the network.
-        predictions: Logits, labels and indices.
-        classes: Class names in the order of the logits.
-        images: Words by which a person finds each image, in the order of the logits.
-        data: What to call the images together.
-        origin: How they were set apart from the training images, in words.
-        views: What the network was shown of each image, in words.
-        weights_sha256: Hash of the weights' file; empty for several networks together.
-    """
-
-    name: str
-    predictions: Predictions
-    classes: tuple[str, ...]
-    images: tuple[str, ...]
-    data: str
-    origin: str
-    views: str
-    weights_sha256: str
 
 
 def save_predictions(folder: Path, found: PredictionSet, stem: str = PREDICTIONS) -> None:

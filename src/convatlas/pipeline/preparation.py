@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from convatlas.analysis.latency import measure_latency
-from convatlas.data.augmentation import Augmentation
 from convatlas.data.cache import ImageArray, evaluation_images, training_images
 from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import ImageSource, Splits, Subset, open_source
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
 from convatlas.data.verify import verify
+from convatlas.data.views import DecodedViews
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.pretrained.sources import pretrained_preprocessing
 from convatlas.models.registry import create_model
@@ -69,16 +70,15 @@ class Images:
     """Decoded images and how they become tensors.
 
     Attributes:
-        train: uint8 (N, H, W, C), with a margin for random crops.
+        train: uint8 (N, H, W, C), with a margin for random crops; too large for memory, views
+            of the files.
         validation: uint8 (N, H, W, C), as evaluation sees them.
         preprocessing: The record that evaluation, prediction and export share.
-        augmentation: What training varies at random.
     """
 
-    train: ImageArray
+    train: ImageArray | DecodedViews
     validation: ImageArray
     preprocessing: Preprocessing
-    augmentation: Augmentation
 
 
 def prepare(
@@ -144,8 +144,10 @@ def task_of(prepared: Prepared) -> Task:
     )
 
 
-def build(candidate: Candidate, num_classes: int, seed: int = 0) -> ConvNet:
-    """Build the chosen network; the seed decides its initial weights."""
+def build(
+    candidate: Candidate, num_classes: int, seed: int = 0, options: Mapping[str, Any] | None = None
+) -> ConvNet:
+    """Build the chosen network; the seed decides its initial weights, ``options`` go along."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return create_model(
@@ -154,14 +156,12 @@ def build(candidate: Candidate, num_classes: int, seed: int = 0) -> ConvNet:
             num_classes=num_classes,
             in_channels=candidate.in_channels,
             stem=candidate.stem,
+            **(options or {}),
         )
 
 
 def load_images(
-    prepared: Prepared,
-    candidate: Candidate,
-    augmentation: Augmentation,
-    progress: Progress | None = None,
+    prepared: Prepared, candidate: Candidate, progress: Progress | None = None
 ) -> Images:
     """Decode both splits for the network's input."""
     preprocessing = _preprocessing(prepared, candidate)
@@ -169,7 +169,6 @@ def load_images(
         training_images(prepared.splits.train, preprocessing, progress),
         evaluation_images(prepared.splits.validation, preprocessing, progress),
         preprocessing,
-        augmentation,
     )
 
 

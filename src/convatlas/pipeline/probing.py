@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from convatlas.explain.activations import require_layers
 from convatlas.models.registry import create_model
 from convatlas.pipeline.features import extract
 from convatlas.pipeline.prediction import load_network
@@ -49,8 +50,8 @@ def probe_layers(
     Args:
         model: A run folder, or a network with weights at hand.
         data: What ``open_source`` opens.
-        layers: Paths of layers; ``["all"]`` for the stem, every stage and what precedes the
-            classifier.
+        layers: Paths of layers; ``["all"]`` for the stem, every stage and what the classifier
+            gets.
         listener: Who is told.
         seed: Decides the held-out images, the untrained weights and the probes' own split.
 
@@ -58,7 +59,8 @@ def probe_layers(
         ConvAtlasError: Data, network or layers that cannot be used.
     """
     network = load_network(model)
-    asked = all_layers(network) if list(layers) == ["all"] else list(layers)
+    asked = all_layers(network) if list(layers) == ["all"] else list(dict.fromkeys(layers))
+    require_layers(network.model, asked)
     prepared = prepare(data, listener.progress("reading the images"), seed=seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -76,10 +78,15 @@ def probe_layers(
 
 
 def all_layers(network: TrainedModel) -> list[str]:
-    """Return the stem and every stage, those that are there."""
-    stages = [feature.name for feature in network.model.feature_info]
-    has_stem = any(True for _ in network.model.stem.parameters())
-    return ["stem", *stages] if has_stem else stages
+    """Return the stem, every stage and what the classifier gets, those that are there."""
+    stem, head = network.model.stem, network.model.head
+    names = ["stem"] if any(True for _ in stem.parameters()) else []
+    names += [feature.name for feature in network.model.feature_info]
+    *before, last = head.named_children()
+    # A head that only pools hands on the features of the last stage.
+    if last[0] == "classifier" and any(True for _, part in before for _ in part.parameters()):
+        names.append(f"head.{before[-1][0]}")
+    return names
 
 
 def accuracy_of(predictions: Predictions) -> tuple[float, tuple[float, float]]:

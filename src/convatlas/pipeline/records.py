@@ -20,6 +20,7 @@ from convatlas.data.preprocess import Preprocessing
 from convatlas.files import write_json
 from convatlas.models.anatomy import ConvNet
 from convatlas.pipeline.preparation import Images, Prepared
+from convatlas.pipeline.run_files import read_object
 from convatlas.pipeline.settings import RUN_FILE
 from convatlas.search.choose import Candidate, Choice
 
@@ -29,6 +30,8 @@ __all__ = ["Logbook", "choice_record", "cost_record", "data_record"]
 class Logbook:
     """``run.json``: what was asked, with what, and how long each stage took.
 
+    Of a run that is gone on with, the first start is kept, and the seconds add up.
+
     Args:
         folder: The run folder.
         settings: What was asked, as JSON values; ``"seed"`` is among them.
@@ -37,11 +40,12 @@ class Logbook:
 
     def __init__(self, folder: Path, settings: dict[str, Any], kind: str = "run") -> None:
         self._path = folder / RUN_FILE
+        before = read_object(self._path, [])
         self._record: dict[str, Any] = {
             "name": folder.name,
             "kind": kind,
             "command": " ".join(["convatlas", *sys.argv[1:]]),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": before.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
             "settings": settings,
             "seed": settings["seed"],
             "versions": {
@@ -50,7 +54,7 @@ class Logbook:
                 "python": platform.python_version(),
             },
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-            "seconds": {},
+            "seconds": before.get("seconds", {}),
         }
         write_json(self._path, self._record)
 
@@ -59,7 +63,8 @@ class Logbook:
         """Add the seconds that the block takes, when it ends well."""
         start = time.perf_counter()
         yield
-        self._record["seconds"][name] = round(time.perf_counter() - start, 3)
+        taken = self._record["seconds"].get(name, 0.0) + time.perf_counter() - start
+        self._record["seconds"][name] = round(taken, 3)
         write_json(self._path, self._record)
 
 

@@ -29,7 +29,7 @@ from convatlas.pipeline.settings import (
 )
 from convatlas.pipeline.shipping import ship
 from convatlas.pipeline.training import Job, evaluate, make_job, train
-from convatlas.pipeline.watching import Listener, watching
+from convatlas.pipeline.watching import Listener, Watch
 from convatlas.render.report import write_report
 from convatlas.search.choose import Choice
 from convatlas.tasks.metrics import Evaluation
@@ -116,7 +116,7 @@ def _carry_out(
     write_json(folder / "data.json", data_record(prepared, job.images))
     write_text(folder / RECIPE_FILE, recipe.to_toml())
     with logbook.stage("train"):
-        trained = train(job, folder, watching(folder, listener))
+        trained = train(job, folder, Watch(listener))
     with logbook.stage("evaluate"):
         evaluation = evaluate(trained.model, job)
         write_json(folder / "cost.json", cost_record(trained.model, trained.preprocessing))
@@ -148,6 +148,5 @@ def _train_scratch(settings: RunSettings, job: Job, folder: Path, listener: List
     candidate = replace(job.candidate, weights=None)
     lasting = replace(settings, epochs=job.recipe.training.epochs)
     recipe = recipe_for(candidate, lasting, job.prepared.train.images)
-    images = replace(job.images, augmentation=recipe.augmentation)
-    trained = train(Job(candidate, job.prepared, images, recipe), folder, [listener.training()])
+    trained = train(replace(job, candidate=candidate, recipe=recipe), folder, Watch(listener))
     return evaluate(trained.model, job)

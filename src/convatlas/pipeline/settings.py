@@ -80,6 +80,7 @@ class TrainSettings:
         seed: Decides which images are held out where the data have no split of their own.
         holdout: Share of each class held out then.
         skip_bad: Whether unreadable images are left out instead of ending the run.
+        experiment: MLflow experiment that gets the figures too; None for none.
     """
 
     data: str
@@ -88,6 +89,7 @@ class TrainSettings:
     seed: int = 0
     holdout: float = 0.2
     skip_bad: bool = False
+    experiment: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

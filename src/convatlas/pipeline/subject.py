@@ -20,10 +20,10 @@ from convatlas.data.testtime import Crop, ViewBatches, multi_scale, ten_crop
 from convatlas.data.verify import verify
 from convatlas.errors import CheckpointError, DataError, OptionError
 from convatlas.models.pretrained.reading import read_state
-from convatlas.pipeline.predicted import PredictionSet
 from convatlas.pipeline.settings import RECIPE_FILE, RUN_FILE
 from convatlas.pipeline.trained import TrainedModel, load_trained
 from convatlas.tasks.classify import Classification
+from convatlas.tasks.judged import PredictionSet
 from convatlas.tasks.metrics import Predictions
 
 __all__ = ["Subject", "Views", "find_subject", "held_out_images", "predict", "subject_model"]

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from convatlas.files import require_writable, write_json, write_text
 from convatlas.models.catalogue import find_entry
@@ -19,15 +20,23 @@ from convatlas.pipeline.settings import (
     new_folder,
     read_training,
 )
-from convatlas.pipeline.training import evaluate, make_job
+from convatlas.pipeline.training import (
+    evaluate,
+    first_network,
+    make_job,
+    make_parts,
+    threads_for,
+)
 from convatlas.pipeline.training import train as train_job
-from convatlas.pipeline.watching import Listener, watching
+from convatlas.pipeline.watching import Listener, Watch
 from convatlas.search.budget import Budget
 from convatlas.search.choose import Candidate, choose
 from convatlas.tasks.metrics import Evaluation
+from convatlas.train.distributed import Workers
 from convatlas.train.recipe import Recipe
+from convatlas.train.verification import ResumeReport, verify_resume
 
-__all__ = ["TrainOutcome", "find_candidate", "find_weights", "resume", "sized", "train"]
+__all__ = ["TrainOutcome", "find_candidate", "find_weights", "resume", "sized", "train", "verify"]
 
 RecipeOf = Callable[[Candidate, int], Recipe]
 """Given the network and the number of training images, the recipe."""
@@ -68,20 +77,52 @@ def train(
     prepared = _prepared(settings, listener)
     candidate = find_candidate(prepared, settings.model, settings.weights)
     recipe = recipe_of(candidate, prepared.train.images)
-    folder = new_folder(parent, f"{prepared.name}-{candidate.name}-{recipe.name}")
-    write_text(folder / RECIPE_FILE, recipe.to_toml())
-    return _guided(settings, prepared, recipe, folder, listener)
+    name = f"{prepared.name}-{candidate.name}-{recipe.name}"
+    folder = Workers().from_first(lambda: _begun(new_folder(parent, name), settings, recipe))
+    return _guided(settings, prepared, recipe, folder, Watch(listener, settings.experiment))
 
 
-def resume(folder: Path, listener: Listener) -> TrainOutcome:
+def resume(folder: Path, listener: Listener, *, accept_changed_data: bool = False) -> TrainOutcome:
     """Go on with a stopped training, with the settings and the recipe that it started with.
 
+    Args:
+        folder: The run folder.
+        listener: Who is told.
+        accept_changed_data: Whether to go on although the images changed since.
+
     Raises:
-        CheckpointError: The folder holds no run of ``convatlas train``.
+        CheckpointError: The folder holds no run of ``convatlas train``, or the images changed.
         ConvAtlasError: Data or folders that cannot be used any more.
     """
     settings, recipe = read_training(folder)
-    return _guided(settings, _prepared(settings, listener), recipe, folder, listener)
+    watch = Watch(listener, settings.experiment, accept_changed_data)
+    return _guided(settings, _prepared(settings, listener), recipe, folder, watch)
+
+
+def verify(
+    settings: TrainSettings, steps: int, listener: Listener, recipe_of: RecipeOf = fitting_recipe
+) -> ResumeReport:
+    """Train some steps straight, and as many with a stop in the middle, and compare all tensors.
+
+    Args:
+        settings: Data, network and weights.
+        steps: Optimizer steps.
+        listener: Who is told.
+        recipe_of: Gives the recipe.
+
+    Raises:
+        ConvAtlasError: As for :func:`train`.
+    """
+    prepared = _prepared(settings, listener)
+    candidate = find_candidate(prepared, settings.model, settings.weights)
+    recipe = recipe_of(candidate, prepared.train.images).override({"growth.network": ""})
+    progress = listener.progress("decoding the images")
+    job = make_job(sized(candidate, recipe), prepared, recipe, progress)
+    with TemporaryDirectory(prefix="convatlas-") as folder, threads_for(job):
+        watch = Watch(listener)
+        return verify_resume(
+            lambda: make_parts(job, first_network(job, Path(folder), watch)), steps
+        )
 
 
 def find_weights(name: str, asked: str) -> str | None:
@@ -120,30 +161,41 @@ def _prepared(settings: TrainSettings, listener: Listener) -> Prepared:
     )
 
 
+def _begun(folder: Path, settings: TrainSettings, recipe: Recipe) -> Path:
+    """Write into ``folder`` what a training that is stopped at once resumes with."""
+    write_text(folder / RECIPE_FILE, recipe.to_toml())
+    Logbook(folder, settings.to_dict(), "train")
+    return folder
+
+
 def _guided(
-    settings: TrainSettings, prepared: Prepared, recipe: Recipe, folder: Path, listener: Listener
+    settings: TrainSettings, prepared: Prepared, recipe: Recipe, folder: Path, watch: Watch
 ) -> TrainOutcome:
     """Carry the training out; after Ctrl-C, say how to go on."""
     try:
-        return _carry_out(settings, prepared, recipe, folder, listener)
+        return _carry_out(settings, prepared, recipe, folder, watch)
     except KeyboardInterrupt:
-        listener.say(f"stopped; go on with: convatlas train --resume {shlex.quote(str(folder))}")
+        command = f"convatlas train --resume {shlex.quote(str(folder))}"
+        watch.listener.say(f"stopped; go on with: {command}")
         raise
 
 
 def _carry_out(
-    settings: TrainSettings, prepared: Prepared, recipe: Recipe, folder: Path, listener: Listener
+    settings: TrainSettings, prepared: Prepared, recipe: Recipe, folder: Path, watch: Watch
 ) -> TrainOutcome:
-    logbook = Logbook(folder, settings.to_dict(), "train")
     candidate = sized(find_candidate(prepared, settings.model, settings.weights), recipe)
     start = f"from {candidate.weights} weights" if candidate.weights else "from scratch"
-    listener.say(
+    watch.listener.say(
         f"{folder}: {candidate.name} at {candidate.input_size} px, {start}, by {recipe.name}"
     )
-    job = make_job(candidate, prepared, recipe, listener.progress("decoding the images"))
+    progress = watch.listener.progress("decoding the images")
+    job = make_job(candidate, prepared, recipe, progress)
+    if not Workers().is_first:
+        return TrainOutcome(folder, evaluate(train_job(job, folder, watch).model, job))
+    logbook = Logbook(folder, settings.to_dict(), "train")
     write_json(folder / "data.json", data_record(prepared, job.images))
     with logbook.stage("train"):
-        trained = train_job(job, folder, watching(folder, listener))
+        trained = train_job(job, folder, watch)
     with logbook.stage("evaluate"):
         evaluation = evaluate(trained.model, job)
     write_json(folder / "metrics.json", {"evaluation": evaluation.as_dict()})

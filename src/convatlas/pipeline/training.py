@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from convatlas.data.batches import EvalBatches, TrainBatches
+from convatlas.data.fingerprint import DataSummary, differences, summarise
 from convatlas.models.anatomy import ConvNet
+from convatlas.models.registry import create_model
+from convatlas.models.vgg import grow
 from convatlas.pipeline.preparation import Images, Prepared, Progress, build, load_images
 from convatlas.pipeline.teacher import load_teacher
 from convatlas.pipeline.trained import TrainedModel, save_trained
+from convatlas.pipeline.watching import Watch
 from convatlas.search.choose import Candidate
 from convatlas.tasks.classify import Classification
 from convatlas.tasks.metrics import Evaluation
 from convatlas.train.checkpoint import RunFolder
+from convatlas.train.distributed import Workers
+from convatlas.train.growth import shallow_recipe, sizes_of
 from convatlas.train.loop import fit
+from convatlas.train.network import network_options
 from convatlas.train.recipe import Recipe
-from convatlas.train.reports import Observer
 from convatlas.train.session import Session
+from convatlas.train.verification import Parts
 
-__all__ = ["Job", "classification", "evaluate", "held_out", "make_job", "train"]
+__all__ = [
+    "Job",
+    "classification",
+    "evaluate",
+    "first_network",
+    "held_out",
+    "make_job",
+    "make_parts",
+    "threads_for",
+    "train",
+]
 
 _ONE_THREAD_MACS = 1_000_000_000  # per batch, forward only
+_SHALLOW = "shallow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +67,72 @@ def make_job(
     candidate: Candidate, prepared: Prepared, recipe: Recipe, progress: Progress | None = None
 ) -> Job:
     """Decode the images for ``candidate`` and return what training needs."""
-    images = load_images(prepared, candidate, recipe.augmentation, progress)
+    images = load_images(prepared, candidate, progress)
     return Job(candidate, prepared, images, recipe)
 
 
-def train(job: Job, folder: Path, observers: Sequence[Observer]) -> TrainedModel:
-    """Train the network in ``folder``, going on where a stopped run left off, and keep it there."""
-    candidate, recipe = job.candidate, job.recipe
-    model = build(candidate, len(job.prepared.classes), recipe.training.seed)
-    run = RunFolder(folder)
-    with _threads_for(candidate.cost.macs * recipe.training.batch_size):
+def train(job: Job, folder: Path, watch: Watch) -> TrainedModel:
+    """Train the network in ``folder``, going on where a stopped run left off, and keep it there.
+
+    Raises:
+        CheckpointError: The images changed since the checkpoint, and that is not accepted.
+        ConvAtlasError: What :func:`convatlas.train.loop.fit` finds wrong.
+        Interrupted: Ctrl-C; the folder holds a checkpoint to go on from.
+    """
+    recipe, run = job.recipe, RunFolder(folder)
+    model = first_network(job, folder, watch)
+    parts = make_parts(job, model)
+    with threads_for(job):
         fit(
             model,
-            classification(job),
-            _batches(job),
-            held_out(job, recipe.training.batch_size),
+            parts.task,
+            parts.train_batches,
+            parts.eval_batches,
             recipe,
             run=run,
-            observers=observers,
-            session=Session(resume=run.has_run()),
+            observers=watch.observers(folder, recipe),
+            session=_session(job, run.has_run(), watch),
         )
     trained = _trained(job, model)
-    save_trained(folder, trained)
+    if Workers().is_first:
+        save_trained(folder, trained)
     return trained
+
+
+def make_parts(job: Job, model: ConvNet) -> Parts:
+    """Return what the training loop takes."""
+    recipe, preprocessing = job.recipe, job.images.preprocessing
+    batches = TrainBatches(
+        job.images.train,
+        job.prepared.splits.train.labels,
+        preprocessing,
+        recipe.augmentation,
+        recipe.training.batch_size,
+        recipe.training.seed,
+        sizes=sizes_of(recipe, preprocessing.input_size),
+    )
+    judged = held_out(job, recipe.training.batch_size)
+    return Parts(model, classification(job), batches, judged, recipe)
+
+
+def first_network(job: Job, folder: Path, watch: Watch) -> ConvNet:
+    """Return the network before its first step; grown from a shallow one if the recipe says so."""
+    shallow = shallow_recipe(job.recipe)
+    if shallow is None or job.candidate.name == job.recipe.growth.network:
+        options = network_options(job.recipe, job.candidate.name)
+        return build(job.candidate, len(job.prepared.classes), job.recipe.training.seed, options)
+    with torch.device("meta"):  # whether the one grows from the other is known before hours pass
+        grow(create_model(job.recipe.growth.network), job.candidate.name)
+    candidate = replace(job.candidate, name=job.recipe.growth.network, weights=None)
+    below = folder / _SHALLOW
+    trained = train(replace(job, candidate=candidate, recipe=shallow), below, watch)
+    with torch.random.fork_rng():
+        torch.manual_seed(job.recipe.training.seed)
+        deep, copied = grow(trained.model, job.candidate.name)
+    watch.listener.say(
+        f"{job.candidate.name} begins with {len(copied)} tensors of {candidate.name}"
+    )
+    return deep
 
 
 def classification(job: Job) -> Classification:
@@ -99,14 +160,15 @@ def held_out(job: Job, batch_size: int) -> EvalBatches:
     return EvalBatches(job.images.validation, labels, job.images.preprocessing, batch_size)
 
 
-def _batches(job: Job) -> TrainBatches:
-    return TrainBatches(
-        job.images.train,
-        job.prepared.splits.train.labels,
-        job.images.preprocessing,
-        job.images.augmentation,
-        job.recipe.training.batch_size,
-        job.recipe.training.seed,
+def _session(job: Job, resume: bool, watch: Watch) -> Session:
+    source = job.prepared.splits.train
+    summary = summarise(source)
+    return Session(
+        resume=resume,
+        data=summary.to_dict(),
+        data_changes=lambda saved: differences(DataSummary.from_dict(saved), summary),
+        accept_changed_data=watch.accept_changed_data,
+        describe=source.describe,
     )
 
 
@@ -121,9 +183,10 @@ def _trained(job: Job, model: ConvNet) -> TrainedModel:
 
 
 @contextmanager
-def _threads_for(macs: int) -> Iterator[None]:
+def threads_for(job: Job) -> Iterator[None]:
     """Use one thread where a batch is so little work that threads would wait for each other."""
     before = torch.get_num_threads()
+    macs = job.candidate.cost.macs * job.recipe.training.batch_size
     torch.set_num_threads(1 if macs < _ONE_THREAD_MACS else before)
     try:
         yield

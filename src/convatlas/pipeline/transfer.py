@@ -13,7 +13,7 @@ from convatlas.pipeline.probing import accuracy_of
 from convatlas.pipeline.settings import RECIPE_FILE
 from convatlas.pipeline.train import find_candidate, find_weights
 from convatlas.pipeline.training import Job, held_out, make_job, train
-from convatlas.pipeline.watching import Listener, watching
+from convatlas.pipeline.watching import Listener, Watch
 from convatlas.tasks.classify import Classification
 from convatlas.tasks.metrics import Predictions
 from convatlas.tasks.paired import compare_predictions
@@ -144,7 +144,7 @@ def _job(name: str, model: str, prepared: Prepared, recipe: Recipe, listener: Li
 def _predicted(job: Job, folder: Path, listener: Listener) -> Predictions:
     """Train in ``folder``, unless that was done, and predict the held-out images."""
     write_text(folder / RECIPE_FILE, job.recipe.to_toml())
-    trained = train(job, folder, watching(folder, listener))
+    trained = train(job, folder, Watch(listener))
     return Classification().predict(trained.model, held_out(job, _BATCH))
 
 

@@ -27,7 +27,7 @@ from convatlas.render.units import MISSING, interval, percent, plural
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from convatlas.pipeline.evaluation import EvaluatedNetwork, EvaluationReport, Picture
+    from convatlas.tasks.judged import EvaluatedNetwork, EvaluationReport, Picture
 
 __all__ = ["evaluation_html", "evaluation_notes", "evaluation_tables", "evaluation_to_json"]
 

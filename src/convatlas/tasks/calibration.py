@@ -27,7 +27,7 @@ __all__ = [
 
 _BINS = 15
 _MOST_STEPS = 60
-_EXACT = 1e-9
+_EXACT = 1e-7  # of the last step; the one after it would be its square
 _LOWEST, _HIGHEST = 0.05, 20.0
 
 
@@ -189,11 +189,10 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         slope = (mean - wanted).mean().item()
         curvature = ((probabilities * scores.square()).sum(dim=1) - mean.square()).mean().item()
         low, high = (low, inverse) if slope > 0 else (inverse, high)
-        step = inverse - slope / curvature if curvature > 0 else 0.0
-        target = step if low < step < high else (low * high) ** 0.5
-        if abs(target - inverse) <= _EXACT * inverse:
-            break
-        inverse = target
+        newton = inverse - slope / curvature if curvature > 0 else 0.0
+        if abs(newton - inverse) <= _EXACT * inverse:
+            return 1 / newton
+        inverse = newton if low < newton < high else (low * high) ** 0.5
     return 1 / inverse
 
 

@@ -6,6 +6,7 @@ arXiv:1805.08974. It knows no network.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,19 +48,21 @@ def fit_probe(
 
     Args:
         features: Of the training images, shape ``(N, D)``.
-        labels: Their classes, shape ``(N,)``, int64.
+        labels: Their classes, shape ``(N,)``, int64; all of 0 … C-1 occur.
         judged: Features of the images to judge by, shape ``(M, D)``.
         judged_labels: Their classes, shape ``(M,)``.
         seed: Decides the quarter.
 
     Raises:
-        DataError: A class with a single training image, or features that are not finite.
+        DataError: A class without two training images, fewer than two classes, or features
+            that are not finite.
     """
     for part in (features, judged):
         if not bool(part.isfinite().all()):
             raise DataError("expected finite features, got infinite or NaN ones: check the weights")
+    _check_classes(labels, judged_labels)
     kept, held = stratified_split(labels.tolist(), _HOLDOUT, seed)
-    x, y = features.numpy(), labels.numpy()
+    x, y = features.double().numpy(), labels.numpy()
     scores = [_fitted(x[kept], y[kept], each).score(x[held], y[held]) for each in _STRENGTHS]
     strength = _STRENGTHS[int(np.argmax(scores))]  # the most held back of the best
     logits = _logits(_fitted(x, y, strength), judged)
@@ -67,14 +70,32 @@ def fit_probe(
     return Probe(strength, Predictions(logits, judged_labels, places))
 
 
+def _check_classes(labels: Tensor, judged_labels: Tensor) -> None:
+    known = labels.unique().tolist()
+    foreign = sorted(set(judged_labels.tolist()) - set(known))
+    if len(known) < 2 or known != list(range(len(known))) or foreign:
+        raise DataError(
+            f"expected training images of 2 or more classes, and of every class from 0 up to the "
+            f"last, got classes {known[:5]}{f' without {foreign[0]}' if foreign else ''}: add images"
+        )
+
+
 def _fitted(x: Any, y: Any, strength: float) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     regression = LogisticRegression(C=strength, max_iter=_ITERATIONS)
-    return make_pipeline(StandardScaler(), regression).fit(x, y)
+    with warnings.catch_warnings():
+        # After so many steps the classes hardly change any more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return make_pipeline(StandardScaler(), regression).fit(x, y)
 
 
 def _logits(probe: Any, judged: Tensor) -> Tensor:
-    return torch.from_numpy(probe.predict_log_proba(judged.numpy())).float()
+    """Return logarithms of probabilities, which stay finite where a probability rounds to 0."""
+    decision = torch.from_numpy(probe.decision_function(judged.double().numpy()))
+    if decision.ndim == 1:  # two classes: the logit of the second
+        decision = torch.stack([torch.zeros_like(decision), decision], dim=1)
+    return decision.log_softmax(dim=1).float()

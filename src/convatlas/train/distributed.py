@@ -9,6 +9,8 @@ of this does nothing.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -18,7 +20,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -37,21 +39,23 @@ class Workers:
     """The processes of a run, this one among them.
 
     Attributes:
-        accelerator: Device and backward of this process.
+        accelerator: Backward and clipping.
+        device: Where this process trains.
         rank: Which process this is, from 0.
         count: How many there are.
     """
 
     def __init__(self) -> None:
-        replicas = DistributedDataParallelKwargs(broadcast_buffers=False)
-        group = InitProcessGroupKwargs(timeout=_TIMEOUT)
         # Without being told, accelerate starts no group on a machine without accelerators.
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         self.accelerator = Accelerator(
             cpu=several and not torch.accelerator.is_available(),
             mixed_precision="no",
-            kwargs_handlers=[replicas, group],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=_TIMEOUT)],
         )
+        # accelerate says cpu:0, which torch takes for another device than that of tensors there.
+        device = self.accelerator.device
+        self.device = torch.device("cpu") if device.type == "cpu" else device
         self.rank: int = self.accelerator.process_index
         self.count: int = self.accelerator.num_processes
         self._bound: tuple[tuple[bool, ...], Any] | None = None
@@ -88,15 +92,16 @@ class Workers:
         learning = tuple(parameter.requires_grad for parameter in model.parameters())
         if self._bound is None or self._bound[0] != learning:
             self.release()
-            self._bound = learning, self.accelerator.prepare_model(_Loss(model, task))
-        replica: Callable[[Any], Tensor] = self._bound[1]
-        return replica
+            replica = self.accelerator.prepare_model(_Loss(model, task), device_placement=False)
+            self._bound = learning, replica
+        loss_of: Callable[[Any], Tensor] = self._bound[1]
+        return loss_of
 
     def release(self) -> None:
         """Let go of the replica: gradients are this process's own again."""
         if self._bound is not None:
-            self.accelerator._models.remove(self._bound[1])  # its hooks live as long as it
             self._bound = None
+            self.accelerator.free_memory()  # its hooks on the gradients live as long as it
 
     def mean(self, loss: Tensor) -> Tensor:
         """Return the mean of a scalar over the processes."""
@@ -110,7 +115,7 @@ class Workers:
         """Return the indices of all processes, in the order of the whole batch."""
         if self.count == 1:
             return indices
-        mine = indices.to(self.accelerator.device)
+        mine = indices.to(self.device)
         parts = [torch.empty_like(mine) for _ in range(self.count)]
         dist.all_gather(parts, mine)
         return torch.stack(parts, dim=1).flatten()
@@ -119,7 +124,7 @@ class Workers:
         """Tell whether a flag is set in any process; all get the same answer."""
         if self.count == 1:
             return flag
-        flags = torch.tensor([flag], dtype=torch.int32, device=self.accelerator.device)
+        flags = torch.tensor([flag], dtype=torch.int32, device=self.device)
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags.item())
 
@@ -133,7 +138,7 @@ class Workers:
                 answer = [make(), None]
             except (ConvAtlasError, KeyboardInterrupt) as error:
                 answer = [None, error]
-        dist.broadcast_object_list(answer, device=self.accelerator.device)
+        dist.broadcast_object_list(answer, device=self.device)
         if answer[1] is not None:
             raise answer[1]
         value: _T = answer[0]
@@ -147,18 +152,48 @@ class Workers:
     def watched(self) -> Iterator[None]:
         """Turn the loss of another process into one line.
 
+        The other end of a connection is gone, or torchrun, which saw it first, asks this process
+        to end too.
+
         Raises:
             WorkerError: Another process ended or does not answer.
         """
-        try:
+        if self.count == 1:
             yield
-        except RuntimeError as error:
-            if self.count == 1 or not any(words in str(error) for words in _LOST):
-                raise
-            raise WorkerError(
-                f"process {self.rank} of {self.count} lost another one of the run: see what ended "
-                "it, and resume from the last checkpoint"
-            ) from error
+            return
+        lost = WorkerError(
+            f"process {self.rank} of {self.count} lost another one of the run, which was killed, "
+            "failed or cannot be reached: resume from the last checkpoint"
+        )
+        with _raised_at_sigterm(lost):
+            try:
+                yield
+            except RuntimeError as error:
+                if not any(words in str(error) for words in _LOST):
+                    raise
+                raise lost from error
+
+
+@contextmanager
+def _raised_at_sigterm(error: WorkerError) -> Iterator[None]:
+    """Raise ``error`` when this process is asked to end, where signals can be had."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise error
+
+    signal.signal(signal.SIGTERM, stop)
+    after = signal.SIG_DFL
+    try:
+        yield
+    except WorkerError:
+        after = signal.SIG_IGN  # torchrun's signal must not come before the message is out
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, after)
 
 
 class _Loss(nn.Module):
@@ -227,9 +262,22 @@ class SharedStatistics(TorchFunctionMode):
         return y.to(x.dtype)
 
 
-def _sum_over_processes(values: Tensor) -> Tensor:
-    """Return the sum over all processes; so are its gradients."""
-    from torch.distributed.nn.functional import all_reduce
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient."""
 
-    total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]  # torch's is untyped
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:  # noqa: ARG004  # nothing is kept
+        total = values.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004  # nothing was kept
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(values)  # type: ignore[no-untyped-call]  # as above
     return total

@@ -126,7 +126,7 @@ def _begin(
     run: RunFolder,
     session: Session,
 ) -> TrainState:
-    device = workers.accelerator.device
+    device = workers.device
     if device.type == "cpu":
         keep_freed_memory()
     state = TrainState(model, recipe, steps, device, data=session.data, describe=session.describe)

@@ -20,7 +20,14 @@ from convatlas.train.lamb import LAMB
 from convatlas.train.recipe import Recipe
 from convatlas.train.rmsprop import RMSProp
 
-__all__ = ["build_optimizer", "named_state", "parameter_groups", "restore_state", "set_lr"]
+__all__ = [
+    "build_optimizer",
+    "named_state",
+    "parameter_groups",
+    "restore_state",
+    "set_lr",
+    "start_momenta",
+]
 
 _STAGE = re.compile(r"stages\.(\d+)\.")
 _FUSED_DEVICES = ("cpu", "cuda", "mps")
@@ -103,6 +110,22 @@ def set_lr(optimizer: Optimizer, lr: float, momentum: float | None = None) -> No
             group["momentum"] = momentum
         elif momentum is not None:
             group["betas"] = (momentum, group["betas"][1])
+
+
+def start_momenta(optimizer: Optimizer) -> None:
+    """Give every parameter that learns a momentum of SGD, 0 where it has none yet.
+
+    The first step then makes it the gradient, as always. Without it the fused kernel fails on a
+    group in which some have learned before and others begin, such as a head whose classifier
+    learned alone.
+    """
+    if not isinstance(optimizer, SGD):
+        return
+    for group in optimizer.param_groups:
+        learning = [p for p in group["params"] if p.requires_grad and group["momentum"]]
+        for parameter in learning:
+            if "momentum_buffer" not in optimizer.state[parameter]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def named_state(optimizer: Optimizer) -> dict[str, torch.Tensor]:

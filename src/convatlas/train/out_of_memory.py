@@ -79,15 +79,14 @@ def _message(state: TrainState, shape: tuple[int, ...]) -> str:
 
 
 def _largest(state: TrainState, shape: tuple[int, ...], free: int) -> int | None:
-    recipe = state.recipe
-    training = TrainingMemory(_optimizer(recipe), ema=state.ema is not None)
+    training = TrainingMemory(_optimizer(state.recipe), ema=state.ema is not None)
     with suppress(ConvAtlasError, MemoryError, RuntimeError):  # advice is all that is lost
         return max_batch(
             state.model,
             int(_SAFE * free) + _held(state),
             tuple(shape[1:]),
             training=training,
-            precision="bfloat16" if recipe.training.precision == "bf16" else "float32",
+            precision="bfloat16" if state.in_bf16 else "float32",
             channels_last=True,
             device=state.device.type,
         ).batch

@@ -21,7 +21,7 @@ from convatlas.train.ema import EMA
 from convatlas.train.freeze import Frozen, freeze, frozen_until, set_training_mode, unfreeze
 from convatlas.train.guard import LossGuard
 from convatlas.train.meter import EpochMeter
-from convatlas.train.optim import build_optimizer, named_state, restore_state, set_lr
+from convatlas.train.optim import build_optimizer, named_state, restore_state, set_lr, start_momenta
 from convatlas.train.precision import Precision
 from convatlas.train.randomness import seed_with
 from convatlas.train.recipe import Recipe
@@ -122,6 +122,7 @@ class TrainState:
         if until != self._frozen.until:
             self.unfreeze()
             self._frozen = freeze(self.model, until)
+        start_momenta(self.optimizer)
         set_training_mode(self.model, self._frozen)
         self.meter = EpochMeter(self.device, self.guard, self.meter.loss_sum, self.meter.images)
 
