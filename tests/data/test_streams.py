@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from convatlas.data.shard_stream import ShardStream
-from convatlas.data.streams import Consumer, ImageStream, Sample
+from convatlas.data.streams import Consumer, ImageStream, Reader, Sample
 from convatlas.errors import CheckpointError, DataError, OptionError
 from tar_writing import write_shards, write_tar
 
@@ -154,10 +155,16 @@ def test_a_damaged_image_is_named() -> None:
 
 def test_shares_are_computed_from_numbers_alone() -> None:
     class Counted(ImageStream):
-        def _samples(self, shard: int, start: int, step: int) -> Iterator[Sample]:
-            lengths: Sequence[int] = (3, 0, 2)
-            for i in range(start, lengths[shard], step):
-                yield Sample(f"{shard}.{i}", b"", 0)
+        length = None
+        lengths = (3, 0, 2)
+
+        def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
+            return nullcontext(
+                lambda i: Sample(f"{shard}.{i}", b"", 0) if i < self.lengths[shard] else None
+            )
+
+        def _counted(self, shard: int) -> int:
+            return self.lengths[shard]
 
     def names(consumer: Consumer) -> set[str]:
         return {sample.name for sample in Counted("abc", CLASSES, 0, consumer)}

@@ -181,6 +181,25 @@ def test_orientation_is_that_of_the_decoder(orientation: int) -> None:
     assert psnr(one[0], Image.fromarray(one[1].permute(1, 2, 0).numpy())) > 38
 
 
+def test_orientation_is_found_behind_other_blocks() -> None:
+    content = saved(PHOTOS["coffee"][:64, :96], exif=turned(6), icc_profile=b"x" * 100_000)
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="8"/></x:xmpmeta>'
+    for file, orientation in (
+        (content, 6),
+        (saved(PHOTOS["coffee"][:64, :96], xmp=xmp), 8),
+        (saved(PHOTOS["coffee"][:64, :96], comment=b"Exif\x00\x00"), 1),
+    ):
+        assert read_jpeg(file).orientation == orientation
+        upright = decode(file)
+        assert_array_equal(read_jpeg(file).pixels(1), np.asarray(upright))
+
+
+def test_cut_heads_are_left_to_the_decoder() -> None:
+    content = saved(PHOTOS["coffee"][:64, :96], exif=turned(6))
+    pixels = content.index(b"\xff\xda")
+    assert {read_jpeg(content[:length]) for length in range(pixels)} == {None}
+
+
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_shrunk_turned_jpegs_keep_their_place(factor: int) -> None:
     photo = Image.fromarray(PHOTOS["coffee"][:384, :512])

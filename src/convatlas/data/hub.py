@@ -6,11 +6,14 @@ Images and labels are found by the types of the columns. Needs the extra ``hub``
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from convatlas.data.decode import printable
 from convatlas.data.folder import subfolders
@@ -21,7 +24,7 @@ from convatlas.data.streams import Consumer, ImageStream, Reader, Sample, inner_
 from convatlas.errors import DataError, MissingExtraError
 from convatlas.fetch import is_offline
 
-__all__ = ["HubImages", "HubStream", "holds_hub", "open_hub"]
+__all__ = ["HubImages", "HubStream", "holds_hub", "hub_splits", "open_hub"]
 
 _PREFIX = "hf:"
 _SAVED = ("dataset_dict.json", "state.json")
@@ -56,6 +59,17 @@ def open_hub(spec: str) -> Splits | ImageSource:
         for split in columns
     }
     return choose_splits(parts, spec, "splits")
+
+
+def hub_splits(spec: str) -> tuple[str, ...]:
+    """Return the names of the splits behind ``spec``, without reading them.
+
+    Raises:
+        DataError: It cannot be had.
+        MissingExtraError: datasets is not installed.
+    """
+    loaded = _loaded(spec, streaming=True)
+    return tuple(loaded) if isinstance(loaded, Mapping) else ("train",)
 
 
 class _Columns:
@@ -162,6 +176,7 @@ class HubStream(ImageStream):
                 f"expected the split {split} in {printable(spec)}, got {', '.join(splits)}: pass "
                 "split="
             )
+        self._split = split
         self._columns = _Columns(splits[split], spec)
         if self._columns.classes is None:
             raise DataError(
@@ -174,23 +189,74 @@ class HubStream(ImageStream):
 
     @property
     def length(self) -> int | None:
-        """Images of an epoch for all consumers, where the data set declares how many it has."""
+        """Images of an epoch for all consumers: as declared, counted in a folder, or None."""
         declared = self._columns.dataset.info.splits or {}
-        return declared[self._split].num_examples if self._split in declared else None
+        if self._split in declared:
+            return int(declared[self._split].num_examples)
+        if self._shards[0].startswith(_PREFIX):
+            return None
+        return sum(self._count(shard) for shard in range(len(self._shards)))
 
     def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
-        part = self._columns.dataset.shard(num_shards=len(self._shards), index=shard)
-        title, columns = self._shards[shard], self._columns
-        rows, held, order, number = iter(()), [], [], -1
-
-        def read(place: int) -> Sample | None:
-            return None
-
-        return nullcontext(read)
+        return nullcontext(
+            _Blocks(
+                self._columns,
+                self._part(shard),
+                self._shards[shard],
+                lambda block, count: inner_order(count, self._seed, epoch, shard, block),
+            )
+        )
 
     def _counted(self, shard: int) -> int:
-        part = self._columns.dataset.shard(num_shards=len(self._shards), index=shard)
-        return sum(1 for _ in part.select_columns([self._columns.label]))
+        return sum(1 for _ in self._part(shard).select_columns([self._columns.label]))
+
+    def _part(self, shard: int) -> Any:
+        return self._columns.dataset.shard(num_shards=len(self._shards), index=shard)
+
+
+class _Blocks:
+    """Reads a shard forwards, a block at a time; see :data:`Reader`.
+
+    Args:
+        columns: Which columns matter.
+        part: The shard.
+        title: What to call it.
+        order_of: Given the number of a block and of its images, their order.
+    """
+
+    def __init__(
+        self,
+        columns: _Columns,
+        part: Any,
+        title: str,
+        order_of: Callable[[int, int], NDArray[np.int64]],
+    ) -> None:
+        self._columns = columns
+        self._part = part
+        self._title = title
+        self._order_of = order_of
+        self._rows: Iterator[Any] | None = None
+        self._block = -1
+        self._held: list[Any] = []
+        self._order = np.empty(0, dtype=np.int64)
+
+    def __call__(self, place: int) -> Sample | None:
+        """Return the image at a place, or None beyond the end."""
+        block, inside = divmod(place, _BLOCK)
+        if block != self._block:
+            self._turn_to(block)
+        if inside >= len(self._held):
+            return None
+        number = int(self._order[inside])
+        row, name = self._held[number], f"{self._title} row {block * _BLOCK + number}"
+        return Sample(name, self._columns.encoded(row, name), int(row[self._columns.label]))
+
+    def _turn_to(self, block: int) -> None:
+        if self._rows is None:
+            self._rows, self._block = iter(self._part.skip(block * _BLOCK)), block - 1
+        passed = (block - self._block - 1) * _BLOCK
+        self._held = list(islice(self._rows, passed, passed + _BLOCK))
+        self._order, self._block = self._order_of(block, len(self._held)), block
 
 
 def _loaded(spec: str, *, streaming: bool) -> Any:

@@ -24,6 +24,7 @@ FACTORS = (8, 4, 2, 1)
 Pixels = NDArray[np.uint8]
 
 _START = b"\xff\xd8"
+_MARKER, _APP1, _SCAN = 0xFF, 0xE1, 0xDA
 # What Pillow reads the orientation from: an EXIF block, or its twin in XMP.
 _TURNED = (b"Exif\x00\x00", b"tiff:Orientation")
 # How the stored rows and columns become those of the upright image: EXIF 2.3, tag 0x0112.
@@ -82,13 +83,26 @@ def read_jpeg(data: bytes) -> Jpeg | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+        orientation = read_orientation(data) if _may_be_turned(data) else 1
+    except ValueError:  # DataError is one
         return None
     most = 2 * (Image.MAX_IMAGE_PIXELS or height * width)
     if colours != "YCbCr" or height * width > most:
         return None
-    turned = any(mark in data for mark in _TURNED)
-    orientation = read_orientation(data) if turned else 1
     if orientation >= FIRST_SWAPPING:
         height, width = width, height
     return Jpeg(data, height, width, orientation)
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """Look for an orientation in the blocks before the pixels; to find it costs a parser."""
+    place = len(_START)
+    while place + 4 <= len(data) and data[place] == _MARKER:
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        block = data[place + 4 : place + 2 + length]
+        if data[place + 1] == _APP1 and any(mark in block for mark in _TURNED):
+            return True
+        if data[place + 1] == _SCAN or length < 2:
+            return False
+        place += 2 + length
+    return False

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 from convatlas.data.decode import printable
 from convatlas.data.labels import listed_classes
-from convatlas.data.shard_files import borrowed, expand, folder_of, is_plain
-from convatlas.data.shards import read_at, scan_shard, shard_labels
+from convatlas.data.shard_files import borrowed, is_plain
+from convatlas.data.shards import read_at, scan_shard, shard_labels, shard_splits
+from convatlas.data.splits import needed_splits
 from convatlas.data.streams import Consumer, ImageStream, Reader, Sample, inner_order
 from convatlas.errors import DataError
 
@@ -23,7 +24,8 @@ class ShardStream(ImageStream):
     """The images of shards, shuffled; see :class:`ImageStream`.
 
     Args:
-        spec: Names as ``open_source`` takes them: ``train-{0000..0146}.tar``, ``pipe:…``, https.
+        spec: Names as ``open_source`` takes them: ``train-{0000..0146}.tar``, ``pipe:…``, https;
+            of a folder, those to train on.
         classes: Class names; None for the lines of ``classes.txt`` beside local shards.
         seed: Decides every order.
         consumer: Which share of the images to give.
@@ -40,8 +42,8 @@ class ShardStream(ImageStream):
         seed: int = 0,
         consumer: Consumer | None = None,
     ) -> None:
-        urls = expand(spec)
-        folder = folder_of(urls[0])
+        groups, folder = shard_splits(spec)
+        urls = groups[needed_splits(groups, spec, "shards")[0]]
         names = classes or (folder and listed_classes(folder))
         if not names:
             raise DataError(

@@ -24,6 +24,7 @@ from convatlas.data.decode import EXTENSIONS, printable, why_unreadable
 from convatlas.data.folder import subfolders
 from convatlas.data.labels import class_names, class_numbers, listed_classes
 from convatlas.data.shard_files import Shard, bring, expand, folder_of, is_shard_name
+from convatlas.data.shard_index import remembered
 from convatlas.data.splits import ImageSource, Splits, choose_splits, needed_splits, split_of
 from convatlas.data.stored import EmbeddedImages
 from convatlas.errors import DataError
@@ -33,9 +34,11 @@ __all__ = [
     "ShardSample",
     "holds_shards",
     "open_shards",
+    "open_split",
     "read_at",
     "scan_shard",
     "shard_labels",
+    "shard_splits",
 ]
 
 _BLOCK = 512  # of a tar; at least one of zeros ends it
@@ -81,9 +84,7 @@ def open_shards(spec: str) -> Splits | ImageSource:
     Raises:
         DataError: A shard cannot be had, is truncated, or holds a sample without image or label.
     """
-    root = Path(spec).expanduser()
-    groups = _grouped(root) if root.is_dir() else {"": expand(spec)}
-    folder = root if root.is_dir() else folder_of(groups[""][0])
+    groups, folder = shard_splits(spec)
     needed = needed_splits(groups, spec, "shards")
     indexed = {split: [_Indexed(bring(url)) for url in groups[split]] for split in needed}
     labels = (s.label for shards in indexed.values() for shard in shards for s in shard.samples)
@@ -94,6 +95,28 @@ def open_shards(spec: str) -> Splits | ImageSource:
         for split, shards in indexed.items()
     }
     return choose_splits(parts, spec, "shards")
+
+
+def open_split(spec: str, split: str, classes: Sequence[str]) -> ImageSource:
+    """Open the shards of one split alone.
+
+    Args:
+        spec: As for :func:`open_shards`.
+        split: One of those of :func:`shard_splits`.
+        classes: Class names.
+
+    Raises:
+        DataError: A shard cannot be had, or holds a label that is no class.
+    """
+    urls = shard_splits(spec)[0][split]
+    return ShardImages([_Indexed(bring(url)) for url in urls], classes, printable(f"shards/{split}"))
+
+
+def shard_splits(spec: str) -> tuple[dict[str, list[str]], Path | None]:
+    """Return the names of the shards by split, under "" where there are none, and their folder."""
+    root = Path(spec).expanduser()
+    groups = _grouped(root) if root.is_dir() else {"": expand(spec)}
+    return groups, root if root.is_dir() else folder_of(next(iter(groups.values()))[0])
 
 
 class _Indexed:
@@ -139,25 +162,21 @@ class ShardImages(EmbeddedImages):
 def scan_shard(shard: Shard) -> list[ShardSample]:
     """Return the samples of a shard in their order; only headers and labels are read.
 
+    A shard of the user is scanned once, and again only when its size or time has changed.
+
     Raises:
         DataError: No complete tar, or a sample without image or label.
     """
     try:
-        with shard.path.open("rb") as file:
-            members = list(_members(shard))
-            _require_end(file)
-            samples = [
-                _sample(key, list(group), file, shard)
-                for key, group in groupby(members, key=lambda member: member.key)
-            ]
+        if shard.copied_by is not None:
+            return _scan(shard)
+        rows = remembered(shard.path, lambda: [_row(sample) for sample in _scan(shard)])
+        return [ShardSample(*row) for row in rows]
     except (OSError, tarfile.TarError) as error:
         raise DataError(
             f"expected a complete tar in {shard.name}, got a file that cannot be read because "
             f"{why_unreadable(error)}: it is truncated or no tar; download it again"
         ) from error
-    if not samples:
-        raise DataError(f"expected images in {shard.name}, got a tar without any: remove it")
-    return samples
 
 
 def shard_labels(
@@ -192,6 +211,23 @@ def read_at(shard: Shard, sample: ShardSample) -> bytes:
             f"{len(content):,}: the shard was changed since it was opened; open it again"
         )
     return content
+
+
+def _scan(shard: Shard) -> list[ShardSample]:
+    with shard.path.open("rb") as file:
+        members = list(_members(shard))
+        _require_end(file)
+        samples = [
+            _sample(key, list(group), file, shard)
+            for key, group in groupby(members, key=lambda member: member.key)
+        ]
+    if not samples:
+        raise DataError(f"expected images in {shard.name}, got a tar without any: remove it")
+    return samples
+
+
+def _row(sample: ShardSample) -> tuple[str | int, ...]:
+    return sample.key, sample.suffix, sample.offset, sample.size, sample.label
 
 
 def _members(shard: Shard) -> Iterator[_Member]:

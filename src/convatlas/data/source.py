@@ -20,7 +20,7 @@ from convatlas.data.splits import ImageSource, Splits, Subset, hold_out
 from convatlas.data.table import is_table, open_table
 from convatlas.errors import DataError, nearest
 
-__all__ = ["ImageSource", "Splits", "Subset", "open_source"]
+__all__ = ["ImageSource", "Splits", "Subset", "open_source", "open_whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,20 @@ def open_source(spec: str | Path, *, seed: int = 0, holdout: float = 0.2) -> Spl
         MissingExtraError: The format needs a package that is not installed.
         OptionError: ``holdout`` is not between 0 and 1.
     """
-    text = str(spec)
+    opened = _opened(str(spec))
+    return opened if isinstance(opened, Splits) else hold_out(opened, seed, holdout)
+
+
+def open_whole(spec: str | Path) -> ImageSource:
+    """Open images that are all to judge by: the validation split if one is declared, or else all.
+
+    The argument and errors are those of :func:`open_source`.
+    """
+    opened = _opened(str(spec))
+    return opened.validation if isinstance(opened, Splits) else opened
+
+
+def _opened(text: str) -> Splits | ImageSource:
     try:
         known = next((kind for kind in _FORMATS if text and kind.owns(text)), None)
     except OSError as error:
@@ -83,5 +96,4 @@ def open_source(spec: str | Path, *, seed: int = 0, holdout: float = 0.2) -> Spl
             f"expected images, got {printable(text)!r}: there is no such file or folder"
             f"{nearest(text, ['digits'])}; known are {'; '.join(kind.words for kind in _FORMATS)}"
         )
-    opened = known.open(text)
-    return opened if isinstance(opened, Splits) else hold_out(opened, seed, holdout)
+    return known.open(text)

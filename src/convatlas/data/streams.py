@@ -21,9 +21,10 @@ from PIL import Image
 
 from convatlas.data.decode import decode
 from convatlas.data.sampling import epoch_order
+from convatlas.data.stored import EmbeddedImages
 from convatlas.errors import CheckpointError, OptionError
 
-__all__ = ["Consumer", "EpochReader", "ImageStream", "Reader", "Sample", "inner_order"]
+__all__ = ["Consumer", "EpochReader", "ImageStream", "Reader", "Sample", "SampleImages", "inner_order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,28 @@ class Sample:
             DataError: The content cannot be read as an image.
         """
         return decode(self.encoded, at_least, name=self.name)
+
+
+class SampleImages(EmbeddedImages):
+    """Images of a stream that are held in memory, not decoded.
+
+    Args:
+        name: What to call the source.
+        classes: Class names.
+        samples: The images.
+    """
+
+    def __init__(self, name: str, classes: Sequence[str], samples: Sequence[Sample]) -> None:
+        super().__init__(name, classes, [sample.label for sample in samples])
+        self._samples = samples
+
+    def encoded(self, index: int) -> bytes:
+        """Return the content of an image's file."""
+        return self._samples[index].encoded
+
+    def describe(self, index: int) -> str:
+        """Return the stream's words for the image."""
+        return self._samples[index].name
 
 
 Reader = Callable[[int], Sample | None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -17,29 +17,9 @@ from convatlas.pipeline.watching import Listener
 from convatlas.tasks.bootstrap import bootstrap_intervals
 from convatlas.tasks.metrics import Predictions
 from convatlas.tasks.probe import fit_probe
+from convatlas.tasks.transferred import ProbedLayer
 
-__all__ = ["ProbedLayer", "accuracy_of", "all_layers", "probe_layers"]
-
-
-@dataclass(frozen=True, slots=True)
-class ProbedLayer:
-    """What a linear classifier makes of one layer's features.
-
-    Attributes:
-        layer: Path of the layer.
-        channels: Length of its pooled features.
-        accuracy: On the held-out images, 0 … 1.
-        interval: Its 95 % bootstrap interval.
-        random_accuracy: The same of the untrained network.
-        random_interval: Its interval.
-    """
-
-    layer: str
-    channels: int
-    accuracy: float
-    interval: tuple[float, float]
-    random_accuracy: float
-    random_interval: tuple[float, float]
+__all__ = ["accuracy_of", "all_layers", "probe_layers"]
 
 
 def probe_layers(

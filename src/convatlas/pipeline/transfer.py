@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from convatlas.errors import OptionError
@@ -17,35 +16,13 @@ from convatlas.pipeline.watching import Listener, Watch
 from convatlas.tasks.classify import Classification
 from convatlas.tasks.metrics import Predictions
 from convatlas.tasks.paired import compare_predictions
+from convatlas.tasks.transferred import Method
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.recipe import Recipe, find_recipe
 
-__all__ = ["METHODS", "Method", "compare_methods"]
+__all__ = ["METHODS", "compare_methods"]
 
 _BATCH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One way to train, and what came out.
-
-    Attributes:
-        name: One of the keys of ``METHODS``.
-        recipe: Name of its recipe.
-        epochs: Passes over the training images.
-        seconds: Time of training, evaluation after each epoch left out.
-        accuracy: On the held-out images, 0 … 1.
-        interval: Its 95 % bootstrap interval.
-        against_best: The paired verdict against the most accurate method; empty for that one.
-    """
-
-    name: str
-    recipe: str
-    epochs: int
-    seconds: float
-    accuracy: float
-    interval: tuple[float, float]
-    against_best: str
 
 
 def _finetune_all() -> Recipe:

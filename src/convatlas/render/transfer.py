@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
     from rich.table import Table
 
-    from convatlas.pipeline.probing import ProbedLayer
-    from convatlas.pipeline.transfer import Method
+    from convatlas.tasks.transferred import Method, ProbedLayer
 
 __all__ = ["layers_table", "methods_table", "transfer_html", "verdict_lines"]
 
