@@ -12,8 +12,9 @@ bfloat16, channels-last and torch.compile. Both see the same images, which lie r
 that only the step is timed: forward, loss, backward, optimizer.
 
 Each side has a process of its own, because the allocator's thresholds hold for a whole process;
-they take turns, one optimizer step each. The ratio is theirs over ours: how many times as many
-images per second. [--turns N] [--batch N] [--threads N] [--device cuda] [names]
+they take turns, one optimizer step each. The ratio is their time over ours: how many times as
+many images per second. On one thread the time is the processor's, otherwise the wall's.
+[--turns N] [--batch N] [--threads N] [--device cuda] [names]
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class Gate:
         """Wait between two steps."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self._line.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self._line.send((time.process_time(), peak_mib))
         self._line.recv()
 
     def epoch(self, report: EpochReport) -> None:
@@ -184,12 +186,12 @@ class Side:
         self._process = context.Process(target=loop, args=(other, load), daemon=True)
         self._process.start()
         other.close()
-        self.peak_mib = 0.0
+        self.seconds, self.peak_mib = 0.0, 0.0
 
     def step(self) -> None:
         """Have one step done."""
         self._line.send(None)
-        self.peak_mib = self._line.recv()
+        self.seconds, self.peak_mib = self._line.recv()
 
     def stop(self) -> None:
         """End the process."""
@@ -201,8 +203,14 @@ def row(load: Load, turns: int) -> None:
     """Print the row of one network."""
     theirs_loop = torchvision_loop if load.device == "cpu" else timm_loop
     mine, other = Side(ours, load), Side(theirs_loop, load)
+
+    def processor_seconds() -> float:
+        return mine.seconds + other.seconds
+
+    alone = load.threads == 1 and load.device == "cpu"
+    clock = processor_seconds if alone else time.perf_counter
     try:
-        comparison = compare(other.step, mine.step, turns, time.perf_counter)
+        comparison = compare(other.step, mine.step, turns, clock)
     finally:
         mine.stop()
         other.stop()

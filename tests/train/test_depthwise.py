@@ -31,7 +31,7 @@ def gradients(
     y_gradient: Tensor,
 ) -> list[Tensor]:
     leaves = [each.clone().requires_grad_() for each in (x, weight, bias) if each is not None]
-    y = F.conv2d(*leaves, stride=stride, padding=padding, groups=x.shape[1])  # type: ignore[arg-type]
+    y = F.conv2d(*leaves, stride=stride, padding=padding, groups=x.shape[1])
     y.backward(y_gradient)
     return [leaf.grad for leaf in leaves if leaf.grad is not None]
 
@@ -47,21 +47,9 @@ def test_gradients_are_those_of_double_precision(
     bias = torch.randn(6).bfloat16() if with_bias else None
     y = F.conv2d(x, weight, bias, stride, padding, groups=6)
     y_gradient = torch.randn_like(y)
-    exact = (
-        gradients(
-            x.double(),
-            weight.double(),
-            bias and bias.double(),
-            stride,
-            padding,
-            y_gradient.double(),
-        )
-        if bias is None
-        else gradients(
-            x.double(), weight.double(), bias.double(), stride, padding, y_gradient.double()
-        )
-    )
-    with QuickDepthwise():  # type: ignore[no-untyped-call]
+    doubles = [None if each is None else each.double() for each in (x, weight, bias)]
+    exact = gradients(*doubles, stride, padding, y_gradient.double())
+    with QuickDepthwise():
         got = gradients(x, weight, bias, stride, padding, y_gradient)
     for ours, theirs in zip(got, exact, strict=True):
         assert ours.dtype is torch.bfloat16
@@ -86,10 +74,10 @@ def test_other_convolutions_go_their_usual_way(
     monkeypatch.setattr(depthwise, "_backward", lambda *_: pytest.fail("taken for depthwise"))
     x = torch.randn(2, 6, 9, 9).bfloat16().requires_grad_()
     weight = torch.randn(shape).bfloat16().requires_grad_()
-    with QuickDepthwise():  # type: ignore[no-untyped-call]
-        F.conv2d(x, weight, **options).sum().backward()  # type: ignore[arg-type]
+    with QuickDepthwise():
+        F.conv2d(x, weight, **options).sum().backward()
     fp32 = x.detach().float().requires_grad_()
-    with QuickDepthwise():  # type: ignore[no-untyped-call]
+    with QuickDepthwise():
         F.conv2d(fp32, torch.randn(6, 1, 3, 3), groups=6).sum().backward()
     assert weight.grad is not None
 
@@ -101,7 +89,7 @@ def test_frozen_images_or_weights_get_no_gradient() -> None:
             each.clone().requires_grad_(wanted)
             for each, wanted in zip((x, weight), learns, strict=True)
         ]
-        with QuickDepthwise():  # type: ignore[no-untyped-call]
+        with QuickDepthwise():
             F.conv2d(*leaves, groups=6).sum().backward()
         assert [leaf.grad is not None for leaf in leaves] == list(learns)
 

@@ -111,16 +111,9 @@ def test_two_nodes_learn_what_one_process_learns(straight: Path, tmp_path: Path)
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     result = tmp_path / "result.safetensors"
-    where = f"--rdzv-endpoint=localhost:{port}"
-    agents = [
-        start(
-            [*LAUNCH, "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1"]
-            + ["--rdzv-backend=c10d", "--rdzv-id=atlas", where, "--local-addr=localhost"],
-            tmp_path / "run",
-            result,
-        )
-        for rank in range(2)
-    ]
+    meeting = ["--rdzv-backend=c10d", "--rdzv-id=atlas", f"--rdzv-endpoint=localhost:{port}"]
+    node = [*LAUNCH, "--nnodes=2", "--nproc-per-node=1", *meeting, "--local-addr=localhost"]
+    agents = [start([*node, f"--node-rank={rank}"], tmp_path / "run", result) for rank in range(2)]
     for code, errors in map(finish, agents):
         assert code == 0, errors
     assert largest_difference(result, straight / "one.safetensors") < TOLERANCE

@@ -97,8 +97,8 @@ def test_a_run_in_bf16_goes_on_bit_for_bit(tmp_path: Path) -> None:
     recipe = recipe_of({"training.precision": "auto", "training.epochs": 2, "optimizer.lr": 0.1})
     straight, stopped = (RunFolder(tmp_path / name) for name in ("straight", "stopped"))
     fit(net(), Sign(), Batches(), Held(), recipe, run=straight)
+    half = Session(stop_after_steps=4)
     with pytest.raises(Interrupted):
-        half = Session(stop_after_steps=4)
         fit(net(), Sign(), Batches(), Held(), recipe, run=stopped, session=half)
     fit(net(), Sign(), Batches(), Held(), recipe, run=stopped, session=Session(resume=True))
     assert straight.load_last().metadata["precision"]["name"] == "bf16"

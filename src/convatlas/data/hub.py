@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convatlas.data.decode import printable
+from convatlas.data.decode import printable, why_unreadable
 from convatlas.data.folder import subfolders
 from convatlas.data.labels import class_names, class_numbers
 from convatlas.data.splits import ImageSource, Splits, choose_splits, needed_splits, split_of
@@ -147,8 +147,8 @@ class HubImages(EmbeddedImages):
 class HubStream(ImageStream):
     """The images of a split as they arrive, without a copy on this disk; see :class:`ImageStream`.
 
-    Inside a shard, blocks of 1,000 images are shuffled. A resumed stream skips what was given;
-    ``datasets``' own shuffling would lose the images of its buffer.
+    Inside a shard, blocks of 1,000 images are shuffled. A resumed stream reads past what was
+    given of the shard at hand; ``datasets``' own shuffling would lose the images of its buffer.
 
     Args:
         spec: As for :func:`open_hub`.
@@ -198,14 +198,14 @@ class HubStream(ImageStream):
         return sum(self._count(shard) for shard in range(len(self._shards)))
 
     def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
-        return nullcontext(
-            _Blocks(
-                self._columns,
-                self._part(shard),
-                self._shards[shard],
-                lambda block, count: inner_order(count, self._seed, epoch, shard, block),
-            )
-        )
+        def order_of(block: int, count: int) -> NDArray[np.int64]:
+            return inner_order(count, self._seed, epoch, shard, block)
+
+        def ended(count: int) -> None:
+            self._counts[shard] = count
+
+        rows = iter(self._part(shard))
+        return nullcontext(_Blocks(self._columns, rows, self._shards[shard], order_of, ended))
 
     def _counted(self, shard: int) -> int:
         return sum(1 for _ in self._part(shard).select_columns([self._columns.label]))
@@ -219,44 +219,51 @@ class _Blocks:
 
     Args:
         columns: Which columns matter.
-        part: The shard.
+        rows: The shard.
         title: What to call it.
         order_of: Given the number of a block and of its images, their order.
+        ended: Takes the number of images, once it is known.
     """
 
     def __init__(
         self,
         columns: _Columns,
-        part: Any,
+        rows: Iterator[Any],
         title: str,
         order_of: Callable[[int, int], NDArray[np.int64]],
+        ended: Callable[[int], None],
     ) -> None:
         self._columns = columns
-        self._part = part
+        self._rows = rows
         self._title = title
         self._order_of = order_of
-        self._rows: Iterator[Any] | None = None
+        self._ended = ended
         self._block = -1
         self._held: list[Any] = []
-        self._order = np.empty(0, dtype=np.int64)
 
     def __call__(self, place: int) -> Sample | None:
         """Return the image at a place, or None beyond the end."""
         block, inside = divmod(place, _BLOCK)
-        if block != self._block:
-            self._turn_to(block)
-        if inside >= len(self._held):
+        while self._block < block and (self._block < 0 or len(self._held) == _BLOCK):
+            self._turn()
+        if self._block < block or inside >= len(self._held):
+            self._ended(self._block * _BLOCK + len(self._held))
             return None
         number = int(self._order[inside])
         row, name = self._held[number], f"{self._title} row {block * _BLOCK + number}"
         return Sample(name, self._columns.encoded(row, name), int(row[self._columns.label]))
 
-    def _turn_to(self, block: int) -> None:
-        if self._rows is None:
-            self._rows, self._block = iter(self._part.skip(block * _BLOCK)), block - 1
-        passed = (block - self._block - 1) * _BLOCK
-        self._held = list(islice(self._rows, passed, passed + _BLOCK))
-        self._order, self._block = self._order_of(block, len(self._held)), block
+    def _turn(self) -> None:
+        """Read the next block; one that is not full is the last."""
+        try:
+            self._held = list(islice(self._rows, _BLOCK))
+        except Exception as error:  # datasets raises whatever its formats and its network raise
+            raise DataError(
+                f"expected more images of {self._title}, got none because "
+                f"{printable(why_unreadable(error))}: check the file or the network, and resume"
+            ) from error
+        self._block += 1
+        self._order = self._order_of(self._block, len(self._held))
 
 
 def _loaded(spec: str, *, streaming: bool) -> Any:

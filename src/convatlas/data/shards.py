@@ -109,7 +109,9 @@ def open_split(spec: str, split: str, classes: Sequence[str]) -> ImageSource:
         DataError: A shard cannot be had, or holds a label that is no class.
     """
     urls = shard_splits(spec)[0][split]
-    return ShardImages([_Indexed(bring(url)) for url in urls], classes, printable(f"shards/{split}"))
+    return ShardImages(
+        [_Indexed(bring(url)) for url in urls], classes, printable(f"shards/{split}")
+    )
 
 
 def shard_splits(spec: str) -> tuple[dict[str, list[str]], Path | None]:

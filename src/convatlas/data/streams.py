@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,7 +24,15 @@ from convatlas.data.sampling import epoch_order
 from convatlas.data.stored import EmbeddedImages
 from convatlas.errors import CheckpointError, OptionError
 
-__all__ = ["Consumer", "EpochReader", "ImageStream", "Reader", "Sample", "SampleImages", "inner_order"]
+__all__ = [
+    "Consumer",
+    "EpochReader",
+    "ImageStream",
+    "Reader",
+    "Sample",
+    "SampleImages",
+    "inner_order",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,10 @@ class ImageStream(ABC):
 
     @abstractmethod
     def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
-        """Return a shard's images in the order of an epoch, for as long as they are read."""
+        """Return a shard's images in the order of an epoch, for as long as they are read.
+
+        When the reader gives None, ``_counts`` holds the shard's number of images.
+        """
 
     @abstractmethod
     def _counted(self, shard: int) -> int:
@@ -179,7 +190,7 @@ class ImageStream(ABC):
     def reader(self, epoch: int) -> EpochReader:
         """Return the images of an epoch by their places; the consumer makes no difference."""
         order = epoch_order(len(self._shards), self._seed, epoch)
-        return EpochReader(order.tolist(), lambda shard: self._opened(shard, epoch), self._count)
+        return EpochReader(order.tolist(), lambda shard: self._opened(shard, epoch), self._counts)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the stream stands: what it has given so far will not come again."""
@@ -211,55 +222,57 @@ class ImageStream(ABC):
 
 
 class EpochReader:
-    """The images of one epoch, asked for by places that only ascend.
+    """The images of one epoch, asked for by places that never descend.
 
-    Shards without a place that is asked for are counted, not read.
+    A shard whose number of images is known is not opened if all its places are passed over.
 
     Args:
         order: The shards in the order of the epoch.
         opened: Opens a shard.
-        count: Counts the images of a shard.
+        counts: Images of the shards that are known; grows with what is read.
 
     Attributes:
         place: The place that was asked for last; -1 before the first.
+        before: Images of the shards that are done with.
     """
 
     def __init__(
         self,
         order: Sequence[int],
         opened: Callable[[int], AbstractContextManager[Reader]],
-        count: Callable[[int], int],
+        counts: Mapping[int, int],
     ) -> None:
         self.place = -1
+        self.before = 0
+        self._latest: Sample | None = None
         self._left = list(reversed(order))
         self._opened = opened
-        self._count = count
-        self._before = 0  # images of the shards that are done with
+        self._counts = counts
         self._shard = ExitStack()
         self._read: Reader | None = None
 
     def sample(self, place: int) -> Sample | None:
-        """Return the image at ``place``, above the one before; None beyond the end of the epoch.
+        """Return the image at ``place``, or None beyond the end of the epoch.
 
         Raises:
             DataError: A shard cannot be had or read.
         """
-        self.place = place
+        if place != self.place:
+            self.place, self._latest = place, self._found(place)
+        return self._latest
+
+    def _found(self, place: int) -> Sample | None:
         while self._left:
-            shard, inner = self._left[-1], place - self._before
-            if self._read is None and (inner == 0 or inner < self._count(shard)):
+            shard, inner = self._left[-1], place - self.before
+            if self._read is None and inner < self._counts.get(shard, inner + 1):
                 self._read = self._shard.enter_context(self._opened(shard))
             if self._read is not None and (sample := self._read(inner)) is not None:
                 return sample
-            self.close()
+            self._read = None
+            self._shard.close()
             self._left.pop()
-            self._before += self._count(shard)
+            self.before += self._counts[shard]
         return None
-
-    def close(self) -> None:
-        """Let go of the shard at hand."""
-        self._read = None
-        self._shard.close()
 
 
 def inner_order(count: int, seed: int, epoch: int, *place: int) -> NDArray[np.int64]:

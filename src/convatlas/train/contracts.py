@@ -6,7 +6,7 @@ These are shapes of other rooms' objects, so that training knows no other room b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import Field, replace
+from dataclasses import Field, fields, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
@@ -77,9 +77,13 @@ _Batch = TypeVar("_Batch", bound=Batch)
 
 def place(batch: _Batch, device: torch.device) -> _Batch:
     """Return ``batch`` on ``device``, its images in channels-last memory."""
-    images = batch.images.to(device=device, memory_format=torch.channels_last, non_blocking=True)
-    labels = batch.labels.to(device=device, non_blocking=True)
-    return replace(batch, images=images, labels=labels)
+    tensors = {
+        each.name: value.to(device=device, non_blocking=True)
+        for each in fields(batch)
+        if isinstance(value := getattr(batch, each.name), Tensor)
+    }
+    images = tensors["images"].contiguous(memory_format=torch.channels_last)
+    return replace(batch, **{**tensors, "images": images})
 
 
 class PlacedBatches:
