@@ -83,9 +83,9 @@ class Repeated:
         """Return it."""
         return self._batch
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield it."""
-        return (self.batch(epoch, step) for step in range(STEPS))
+        return (self.batch(epoch, step) for step in range(first, STEPS))
 
 
 class Gate:

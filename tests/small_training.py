@@ -43,8 +43,8 @@ class Batches:
             images[0, 0, 0, 0] = torch.nan
         return Images(images, labels, torch.arange(8))
 
-    def epoch(self, epoch: int) -> Iterator[Images]:
-        return (self.batch(epoch, step) for step in range(self.steps))
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Images]:
+        return (self.batch(epoch, step) for step in range(first, self.steps))
 
 
 class Held:

@@ -53,8 +53,8 @@ class Shared(Batches):
         mine = slice(self.rank, None, self.world_size)
         return Images(whole.images[mine], whole.labels[mine], whole.indices[mine])
 
-    def epoch(self, epoch: int) -> Iterator[Images]:
-        return (self.batch(epoch, step) for step in range(self.steps))
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Images]:
+        return (self.batch(epoch, step) for step in range(first, self.steps))
 
 
 class Deadly(Sign):

@@ -44,6 +44,15 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.")
     ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read shards or hf:NAME as they come; list nothing.")
+    ] = False,
+    images_per_epoch: Annotated[
+        int | None, typer.Option(help="Of a stream; needed where its length is not known.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Images to judge a stream by; its own split if left out.")
+    ] = None,
     mlflow: Annotated[
         str | None, typer.Option(metavar="EXPERIMENT", help="Log to this MLflow experiment too.")
     ] = None,
@@ -81,6 +90,9 @@ def train(
             seed=seed,
             skip_bad=skip_bad,
             experiment=mlflow,
+            stream=stream,
+            images_per_epoch=images_per_epoch,
+            validation=validation,
         )
         recipe_of = _recipe_of(recipe, change or [], epochs, seed)
         if verify_resume is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ def ordered_map(
     *,
     threads: int | None = None,
     ahead: int | None = None,
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """Yield ``function(0)`` … ``function(count - 1)`` in that order, computed in parallel.
 
     Only a few results are ever held. An exception of ``function`` ends the work and is raised
@@ -64,7 +64,7 @@ def ordered_map(
 
 def _one_by_one(
     function: Callable[[int], _Result], count: int, progress: Progress | None
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     for place in range(count):
         yield function(place)
         if progress is not None:

@@ -13,6 +13,7 @@ from convatlas.data.cache import ImageArray, evaluation_images, training_images
 from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import ImageSource, Splits, Subset, open_source
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
+from convatlas.data.streams import ImageStream
 from convatlas.data.verify import verify
 from convatlas.data.views import DecodedViews
 from convatlas.models.anatomy import ConvNet
@@ -45,14 +46,16 @@ class Prepared:
     """A verified data set.
 
     Attributes:
-        splits: The readable images.
+        splits: The readable images; of a stream, the first ones to train on.
         train: What the training images are.
         validation: What the validation images are.
+        stream: The training images where they come as a stream, else None.
     """
 
     splits: Splits
     train: SourceFacts
     validation: SourceFacts
+    stream: ImageStream | None = None
 
     @property
     def name(self) -> str:
@@ -163,10 +166,13 @@ def build(
 def load_images(
     prepared: Prepared, candidate: Candidate, progress: Progress | None = None
 ) -> Images:
-    """Decode both splits for the network's input."""
+    """Decode both splits for the network's input, but nothing of a stream."""
     preprocessing = _preprocessing(prepared, candidate)
+    first = prepared.splits.train
     return Images(
-        training_images(prepared.splits.train, preprocessing, progress),
+        DecodedViews(first, preprocessing)
+        if prepared.stream
+        else training_images(first, preprocessing, progress),
         evaluation_images(prepared.splits.validation, preprocessing, progress),
         preprocessing,
     )
@@ -208,6 +214,8 @@ def lasting(recipe: Recipe, epochs: int) -> Recipe:
     scale = epochs / recipe.training.epochs
     share = min(1.0, scale)
     frozen = min(round(recipe.transfer.freeze_epochs * share), epochs - 1)
+    if recipe.transfer.freeze_epochs == recipe.training.epochs:  # a probe never thaws
+        frozen = epochs
     return recipe.override(
         {
             "training.epochs": epochs,

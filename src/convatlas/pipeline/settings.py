@@ -81,6 +81,9 @@ class TrainSettings:
         holdout: Share of each class held out then.
         skip_bad: Whether unreadable images are left out instead of ending the run.
         experiment: MLflow experiment that gets the figures too; None for none.
+        stream: Whether the images come as a stream: not listed, verified or decoded beforehand.
+        images_per_epoch: How many of a stream make an epoch; None for all that it has.
+        validation: Images to judge a stream by; None for the split that it declares.
     """
 
     data: str
@@ -90,6 +93,15 @@ class TrainSettings:
     holdout: float = 0.2
     skip_bad: bool = False
     experiment: str | None = None
+    stream: bool = False
+    images_per_epoch: int | None = None
+    validation: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stream and (self.images_per_epoch is not None or self.validation is not None):
+            raise OptionError("--images-per-epoch and --validation are about streams: add --stream")
+        if self.images_per_epoch is not None and self.images_per_epoch < 2:
+            raise OptionError(f"images_per_epoch must be 2 or more, got {self.images_per_epoch}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

@@ -20,6 +20,7 @@ from convatlas.pipeline.settings import (
     new_folder,
     read_training,
 )
+from convatlas.pipeline.streaming import prepare_stream
 from convatlas.pipeline.training import (
     evaluate,
     first_network,
@@ -152,9 +153,12 @@ def find_candidate(prepared: Prepared, name: str, weights: str | None) -> Candid
 
 
 def _prepared(settings: TrainSettings, listener: Listener) -> Prepared:
+    progress = listener.progress("reading the images")
+    if settings.stream:
+        return prepare_stream(settings, progress)
     return prepare(
         settings.data,
-        listener.progress("reading the images"),
+        progress,
         seed=settings.seed,
         holdout=settings.holdout,
         skip_bad=settings.skip_bad,

@@ -11,6 +11,7 @@ import torch
 
 from convatlas.data.batches import EvalBatches, TrainBatches
 from convatlas.data.fingerprint import DataSummary, differences, summarise
+from convatlas.data.stream_batches import StreamBatches
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import create_model
 from convatlas.models.vgg import grow
@@ -101,18 +102,18 @@ def train(job: Job, folder: Path, watch: Watch) -> TrainedModel:
 
 def make_parts(job: Job, model: ConvNet) -> Parts:
     """Return what the training loop takes."""
-    recipe, preprocessing = job.recipe, job.images.preprocessing
-    batches = TrainBatches(
-        job.images.train,
-        job.prepared.splits.train.labels,
-        preprocessing,
-        recipe.augmentation,
-        recipe.training.batch_size,
-        recipe.training.seed,
-        sizes=sizes_of(recipe, preprocessing.input_size),
-    )
-    judged = held_out(job, recipe.training.batch_size)
-    return Parts(model, classification(job), batches, judged, recipe)
+    judged = held_out(job, job.recipe.training.batch_size)
+    return Parts(model, classification(job), _train_batches(job), judged, job.recipe)
+
+
+def _train_batches(job: Job) -> TrainBatches | StreamBatches:
+    recipe, preprocessing, prepared = job.recipe, job.images.preprocessing, job.prepared
+    training = recipe.training
+    how = (preprocessing, recipe.augmentation, training.batch_size, training.seed)
+    sizes = sizes_of(recipe, preprocessing.input_size)
+    if prepared.stream:
+        return StreamBatches(prepared.stream, prepared.train.images, *how, sizes=sizes)
+    return TrainBatches(job.images.train, prepared.splits.train.labels, *how, sizes=sizes)
 
 
 def first_network(job: Job, folder: Path, watch: Watch) -> ConvNet:
@@ -168,7 +169,7 @@ def _session(job: Job, resume: bool, watch: Watch) -> Session:
         data=summary.to_dict(),
         data_changes=lambda saved: differences(DataSummary.from_dict(saved), summary),
         accept_changed_data=watch.accept_changed_data,
-        describe=source.describe,
+        describe=None if job.prepared.stream else source.describe,
     )
 
 

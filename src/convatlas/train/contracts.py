@@ -41,8 +41,8 @@ class TrainBatches(Protocol):
     def __len__(self) -> int:
         """Steps per epoch."""
 
-    def epoch(self, epoch: int) -> Iterator[Any]:
-        """All batches of one epoch, in order."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Any]:
+        """The batches of one epoch, in order, from number ``first``."""
 
     def batch(self, epoch: int, step: int) -> Any:
         """The same batch that ``epoch(epoch)`` gives as number ``step``."""

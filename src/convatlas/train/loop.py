@@ -7,7 +7,7 @@ The loop knows neither what a task measures nor where batches come from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -157,7 +157,7 @@ def _train_epoch(live: _Live, task: Task, batches: TrainBatches, last_step: int)
     state = live.state
     state.begin_epoch()
     loss_of = live.workers.bind(state.model, task)
-    for batch in _remaining(batches, state.epochs_done, state.step):
+    for batch in batches.epoch(state.epochs_done, state.step):
         if live.workers.any(live.stop.asked) or 0 < last_step <= state.steps_done:
             raise KeyboardInterrupt
         state.begin_step(live.workers.rank)
@@ -201,12 +201,6 @@ def _evaluate_epoch(live: _Live, task: Task, batches: EvalBatches) -> None:
     if report.best and live.workers.is_first:
         live.run.save_best(state.to_weights())
     live.save()
-
-
-def _remaining(batches: TrainBatches, epoch: int, step: int) -> Iterator[Any]:
-    if step == 0:
-        return iter(batches.epoch(epoch))
-    return (batches.batch(epoch, number) for number in range(step, len(batches)))
 
 
 def _interrupted(live: _Live) -> KeyboardInterrupt:
