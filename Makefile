@@ -1,6 +1,6 @@
 # Every target runs in the active environment: pip install -c constraints.txt -e '.[dev]'
 
-.PHONY: run test test-slow test-full-size test-gpu check docs bench bench-decoding bench-networks bench-peers bench-predictions format
+.PHONY: run test test-slow test-full-size test-gpu check docs bench bench-decoding bench-networks bench-peers bench-training bench-predictions format
 
 # the environment of tools/oracles/build_environment.py, with torchvision and timm
 ORACLES ?= $(HOME)/.cache/convatlas/oracles/bin/python
@@ -45,6 +45,9 @@ bench-networks: ## networks next to torchvision's and timm's, in the environment
 
 bench-peers:    ## analyze next to the counters of others, in an environment of their own
 	PYTHONPATH=src:tools/oracles $(PEERS) benchmarks/peers.py
+
+bench-training: ## training steps next to torchvision's, in the environment of the oracles
+	PYTHONPATH=src:tools/oracles $(ORACLES) benchmarks/training.py
 
 bench-predictions: ## predicted memory and latency next to the measured ones; for a quiet machine
 	python benchmarks/memory.py

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from skimage import data as photos
 
+from convatlas.cli.main import main
 from convatlas.models.catalogue import find_entry, list_models
 
 
@@ -125,3 +126,15 @@ def test_debug_shows_the_traceback():
     assert result.returncode != 0
     assert "Traceback" in result.stderr
     assert "UnknownNameError" in result.stderr
+
+
+@pytest.mark.parametrize("said", ["", "stopped after 3 steps; go on with: this"])
+def test_ctrl_c_is_one_line_and_status_130(said, monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt(said)
+
+    monkeypatch.setattr("convatlas.train.recipe.list_recipes", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main(["recipes"])
+    assert left.value.code == 130
+    assert capsys.readouterr().err == f"convatlas: {said or 'stopped'}\n"

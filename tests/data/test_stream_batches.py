@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shlex
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.batches import Batch, TrainBatches
 from convatlas.data.preprocess import Preprocessing
+from convatlas.data.sampling import epoch_order
 from convatlas.data.shard_stream import ShardStream
 from convatlas.data.stream_batches import StreamBatches
 from convatlas.data.streams import SampleImages
@@ -129,10 +132,9 @@ def test_processes_together_have_the_batches_of_one(
         whole.shard(0, 3)
 
 
-def piped(folder: Path, log: Path) -> str:
+def piped(folder: Path, log: Path, numbers: Sequence[int] = range(len(COUNTS))) -> str:
     return "::".join(
-        f"pipe:echo {i} >> {shlex.quote(str(log))} && cat {folder}/train-00{i}.tar"
-        for i in range(len(COUNTS))
+        f"pipe:echo {i} >> {shlex.quote(str(log))} && cat {folder}/train-00{i}.tar" for i in numbers
     )
 
 
@@ -152,6 +154,37 @@ def test_pipes_are_run_once_an_epoch_and_leave_nothing(
     assert len(log.read_text().split()) == 1
     del source
     assert not list(temporary.iterdir())
+
+
+def test_the_next_shard_is_fetched_meanwhile(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary, log = tmp_path / "temporary", tmp_path / "log"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    source = batches(piped(tmp_path, log, (0, 3, 4)), batch_size=2)
+    source.batch(0, 0)
+    deadline = time.monotonic() + 30
+    while len(log.read_text().split()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first, following = map(int, log.read_text().split())
+    assert [first, following] == [(0, 3, 4)[place] for place in epoch_order(3, 3, 0)[:2]]
+    del source
+    while list(temporary.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not list(temporary.iterdir())
+
+
+def test_a_pipe_that_fails_while_it_is_fetched_ahead_is_told_in_its_turn(
+    spec: str, tmp_path: Path
+) -> None:
+    order = epoch_order(2, 3, 0).tolist()
+    pipes = {order[0]: f"pipe:cat {tmp_path}/train-003.tar", order[1]: "pipe:cat nowhere.tar"}
+    source = batches(f"{pipes[0]}::{pipes[1]}", images=9)
+    epoch = source.epoch(0)
+    assert len(next(epoch).labels) == 4
+    with pytest.raises(DataError, match=r"pipe:cat nowhere\.tar.*status 1"):
+        list(epoch)
 
 
 def test_an_epoch_may_be_part_of_a_pass_but_no_more(spec: str) -> None:

@@ -158,7 +158,9 @@ def test_shares_are_computed_from_numbers_alone() -> None:
         length = None
         lengths = (3, 0, 2)
 
-        def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
+        def _opened(
+            self, shard: int, epoch: int, following: int | None = None
+        ) -> AbstractContextManager[Reader]:
             return nullcontext(
                 lambda i: Sample(f"{shard}.{i}", b"", 0) if i < self.lengths[shard] else None
             )

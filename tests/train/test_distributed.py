@@ -162,6 +162,16 @@ def test_alone_nothing_is_shared() -> None:
     assert workers.mean(loss) is loss
 
 
+def test_a_network_is_compiled_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    workers, model = Workers(), net().train()
+    for kind, expected in (("cpu", []), ("cuda", [model])):
+        workers.device = torch.device(kind)
+        workers.bind(model, Sign())(Batches().batch(0, 0))
+        assert compiled == expected
+
+
 def test_batches_that_cannot_be_shared_are_refused() -> None:
     workers = Workers()
     workers.count = 2
@@ -177,3 +187,18 @@ def test_what_the_first_process_raises_is_raised_everywhere() -> None:
 
     with pytest.raises(CheckpointError, match="no checkpoint"):
         Workers().from_first(fail)
+
+
+def test_the_shards_of_the_page_are_halves_in_two_processes(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "distributed.md").read_text(encoding="utf-8")
+    script = tmp_path / "sharded.py"
+    script.write_text(page.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    done = subprocess.run(
+        [*LAUNCH, *ALONE, script],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "134,861 of 269,722 parameters here, 116 tensors to save\n"

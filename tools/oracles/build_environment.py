@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Held by constraints.txt, so that the same torch is taken as everywhere else in the project.
 CONSTRAINED = (
+    "accelerate",
     "torch",
     "numpy",
     "pillow",

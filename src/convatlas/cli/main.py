@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from convatlas import __version__
 from convatlas.cli.bench import bench
@@ -33,8 +34,22 @@ from convatlas.errors import ConvAtlasError
 
 __all__ = ["app", "main"]
 
+
+class _Commands(TyperGroup):
+    """The commands; Ctrl-C in one of them is told, which typer would only exit for."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command; after Ctrl-C, print a line and exit with status 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            typer.echo(f"convatlas: {str(error) or 'stopped'}", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="convatlas",
+    cls=_Commands,
     help="The atlas of convolutional networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -94,6 +109,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         typer.echo(f"convatlas: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt as error:
-        typer.echo(f"convatlas: {error or 'stopped'}", err=True)
-        sys.exit(130)

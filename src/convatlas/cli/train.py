@@ -119,6 +119,7 @@ def _print_verified(report: ResumeReport) -> None:
 def _recipe_of(name: str | None, changes: list[str], epochs: int | None, seed: int) -> RecipeOf:
     """Return what gives the recipe, once the network and the number of images are known."""
     from convatlas.pipeline.preparation import fitting_recipe, lasting
+    from convatlas.train.network import network_options
     from convatlas.train.recipe import find_recipe, parse_setting
 
     asked = None if name is None else find_recipe(name)  # a wrong name is told at once
@@ -128,6 +129,8 @@ def _recipe_of(name: str | None, changes: list[str], epochs: int | None, seed: i
         recipe = asked or fitting_recipe(candidate, images)
         if epochs is not None:
             recipe = lasting(recipe, epochs)
-        return recipe.override({"training.seed": seed, **settings})
+        changed = recipe.override({"training.seed": seed, **settings})
+        network_options(changed, candidate.name, settings)  # what was asked for must be possible
+        return changed
 
     return recipe_of

@@ -44,18 +44,27 @@ def transfer(
 
     if (layers is None) == (methods is None):
         raise OptionError("expected either --layers or --methods, got both or neither: give one")
+    if layers is not None and epochs is not None:
+        raise OptionError(f"--epochs {epochs} belongs to --methods: leave it out with --layers")
+    if layers is None and html is not None:
+        raise OptionError(f"--html {html} belongs to --layers: leave it out with --methods")
     if layers is not None:
-        _layers(model, data, layers.split(","), seed, html, json)
+        _layers(model, data, _listed(layers), seed, html, json)
         return
     from convatlas.cli.terminal import Terminal
     from convatlas.pipeline.transfer import METHODS, compare_methods
     from convatlas.render.transfer import methods_table, verdict_lines
 
-    names = list(METHODS) if methods == "all" else str(methods).split(",")
+    names = list(METHODS) if methods == "all" else _listed(str(methods))
     found = compare_methods(model, data, out, Terminal(), methods=names, epochs=epochs, seed=seed)
     _print(found, methods_table, json)
     if not json:
         typer.echo("\n".join(verdict_lines(found)))
+
+
+def _listed(text: str) -> list[str]:
+    """Return the names between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _layers(
@@ -72,9 +81,15 @@ def _layers(
     if page is not None:
         from convatlas.files import write_text
 
-        write_text(page, transfer_html(model, data, found))
+        write_text(page, transfer_html(_name(model), _name(data), found))
         typer.echo(f"page: {page}", err=json)
     _print(found, layers_table, json)
+
+
+def _name(text: str) -> str:
+    """Return the name of a file or folder without the way to it; other words as they are."""
+    path = Path(text)
+    return path.resolve().name if path.exists() else text
 
 
 def _print(found: list[Any], table: Any, json: bool) -> None:

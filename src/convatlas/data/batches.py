@@ -6,57 +6,27 @@ So a run can stop and go on at any step. It knows neither models nor losses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import copy
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from convatlas.data.augment import varied, views_of
+from convatlas.data.augment import views_of
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.cache import ImageArray
-from convatlas.data.draws import Draws, draw
-from convatlas.data.mixing import drawn_mix, mixed, mixes, partner_places
+from convatlas.data.draws import Draws
 from convatlas.data.parallel import ordered_map
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.sampling import epoch_order
+from convatlas.data.stepped import AHEAD, Batch, Places, SteppedBatches, require_batch_size
 from convatlas.data.views import DecodedViews
-from convatlas.errors import DataError, OptionError
+from convatlas.errors import DataError
 
 __all__ = ["Batch", "EvalBatches", "TrainBatches"]
 
-Places = NDArray[np.int64]
 
-_AHEAD = 2  # batches that are prepared while one is in use
-_AT_ONCE = 4  # images that go through the processor's cache together
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Some images, ready for a network.
-
-    Attributes:
-        images: float32 (N, C, H, W), normalised.
-        labels: int64 (N,), class numbers.
-        indices: int64 (N,), places in the array that the images came from.
-        partners: int64 (N,), class numbers of the images mixed into these, or None.
-        shares: float32 (N,), what is left of each image's own label in 0…1; None unmixed.
-    """
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-    partners: Tensor | None = None
-    shares: Tensor | None = None
-
-
-class TrainBatches:
-    """Shuffled, augmented, mixed, normalised batches.
-
-    The last batch of an epoch may be smaller. A single image left over is dropped, because
-    batch normalisation cannot learn from one; the shuffle makes it another one each epoch.
+class TrainBatches(SteppedBatches):
+    """Shuffled, augmented, mixed, normalised batches; see :class:`SteppedBatches`.
 
     Args:
         images: uint8 (N, H, W, C) or views of files, as from ``training_images``.
@@ -86,135 +56,28 @@ class TrainBatches:
         device: torch.device | str = "cpu",
         sizes: Sequence[int] | None = None,
     ) -> None:
-        _check(images, labels, preprocessing, batch_size)
-        if len(images) < 2:
-            raise DataError(f"expected at least 2 training images, got {len(images)}: add some")
-        _check_sizes(sizes, preprocessing.input_size)
+        super().__init__(
+            len(images), preprocessing, augmentation, batch_size, seed, device=device, sizes=sizes
+        )
+        _check(images, labels, preprocessing)
         self._images = images
         self._labels = torch.tensor(list(labels), dtype=torch.int64)
-        self._preprocessing = preprocessing
-        self._augmentation = augmentation
-        self._batch_size = batch_size
-        self._seed = seed
-        self._device = torch.device(device)
-        self._sizes = None if sizes is None else tuple(sizes)
-        self._rank, self._world_size = 0, 1
         self._order: tuple[int, Places] = (-1, np.empty(0, dtype=np.int64))
 
-    def shard(self, rank: int, world_size: int) -> TrainBatches:
-        """Return the batches of one of several processes, which share each batch evenly.
-
-        A process takes every ``world_size``-th image, so all of them together have the batch
-        of one process. Of an epoch's last batch, images are dropped until it can be shared.
-
-        Args:
-            rank: Which process, from 0.
-            world_size: How many there are.
-
-        Raises:
-            OptionError: No such process, or a batch that cannot be shared evenly.
-        """
-        if not 0 <= rank < world_size:
-            raise OptionError(f"expected 0 ≤ rank < {world_size}, got {rank}: count from 0")
-        if self._batch_size % world_size:
-            less = self._batch_size - self._batch_size % world_size
-            raise OptionError(
-                f"expected a batch_size that {world_size} processes can share, got "
-                f"{self._batch_size}: take {less or world_size}"
-            )
-        part = copy(self)
-        part._rank, part._world_size = rank, world_size
-        return part
-
-    def __len__(self) -> int:
-        """Return the number of steps per epoch."""
-        full, rest = divmod(len(self._images), self._batch_size)
-        return full + (rest // self._world_size > 1)
-
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from step ``first``, prepared in the background."""
-        steps = len(self) - first
-        return ordered_map(
-            lambda number: self.batch(epoch, first + number), steps, threads=1, ahead=_AHEAD
-        )
-
-    def batch(self, epoch: int, step: int) -> Batch:
-        """Return the batch of a step, 0 … len(self) - 1, of an epoch, 0 or more.
-
-        Raises:
-            DataError: A file cannot be read; the message names it.
-            OptionError: No such step, or no size for the epoch.
-        """
-        if not 0 <= step < len(self):
-            raise OptionError(f"expected 0 ≤ step < {len(self)}, got {step}: start the next epoch")
-        size = self._size_of(epoch)
-        indices, copies = self._members(epoch, step)
-        own = np.arange(self._rank, len(indices), self._world_size)
-        if not mixes(self._augmentation):
-            return self._unmixed(epoch, indices[own], copies[own], size)
-        partners = partner_places(len(indices))[own]
-        needed, found = np.unique(np.concatenate((own, partners)), return_inverse=True)
-        batch = self._unmixed(epoch, indices[needed], copies[needed], size)
-        mine, theirs = torch.from_numpy(found).to(self._device).chunk(2)
-        mix = drawn_mix(self._augmentation, self._seed, epoch, step, size)
-        return Batch(
-            mixed(batch.images[mine], batch.images[theirs], mix),
-            batch.labels[mine],
-            batch.indices[mine],
-            batch.labels[theirs],
-            torch.full((len(own),), mix.share, device=self._device),
-        )
-
-    def _size_of(self, epoch: int) -> int:
-        if self._sizes is None:
-            return self._preprocessing.input_size
-        if not 0 <= epoch < len(self._sizes):
-            raise OptionError(
-                f"expected an epoch with a size, 0 ≤ epoch < {len(self._sizes)}, got {epoch}: "
-                "give sizes for more epochs"
-            )
-        return self._sizes[epoch]
-
-    def _members(self, epoch: int, step: int) -> tuple[Places, Places]:
-        """Return the images of all processes at a step, and which view of each it is."""
+    def _indices(self, epoch: int, turns: Places) -> Places:
         order = self._order
         if order[0] != epoch:
             self._order = order = (epoch, epoch_order(len(self._images), self._seed, epoch))
-        start = step * self._batch_size
-        stop = min(start + self._batch_size, len(self._images))
-        places = np.arange(start, stop - (stop - start) % self._world_size, dtype=np.int64)
-        turns, copies = np.divmod(places, self._augmentation.repeats)
-        return order[1][turns], copies
+        return order[1][turns]
 
-    def _unmixed(self, epoch: int, indices: Places, copies: Places, size: int) -> Batch:
-        u = draw(self._augmentation, self._seed, epoch, indices, copies)
-        places = torch.from_numpy(indices)
-        return Batch(
-            self._views(u, indices, size),
-            self._labels[places].to(self._device),
-            places.to(self._device),
-        )
-
-    def _views(self, u: Draws, indices: Places, size: int) -> Tensor:
-        record = self._preprocessing
-        if not isinstance(self._images, DecodedViews):
-            pixels = torch.from_numpy(self._images[indices]).to(self._device)
-            return self._finished(
-                u, views_of(self._augmentation, u, pixels, record.input_size, size)
-            )
-        pixels = self._images.views(self._augmentation, u, indices, size)
-        x = torch.empty(len(indices), record.channels, size, size)
-        for start in range(0, len(indices), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            part = x[some].copy_(pixels[some]).div_(255)
-            done = self._finished({name: values[some] for name, values in u.items()}, part)
-            if done.data_ptr() != part.data_ptr():
-                part.copy_(done)
-        return x.to(self._device)
-
-    def _finished(self, u: Draws, x: Tensor) -> Tensor:
-        record = self._preprocessing
-        return record.normalize_(varied(self._augmentation, u, x, record.mean))
+    def _read(self, epoch: int, indices: Places, u: Draws, size: int) -> tuple[Tensor, Tensor]:
+        del epoch  # the order has seen to it
+        labels = self._labels[torch.from_numpy(indices)]
+        if isinstance(self._images, DecodedViews):
+            return self._decoded(self._images, indices, u, size), labels
+        pixels = torch.from_numpy(self._images[indices]).to(self._device)
+        x = views_of(self._augmentation, u, pixels, self._preprocessing.input_size, size)
+        return self._finished(u, x), labels
 
 
 class EvalBatches:
@@ -241,7 +104,8 @@ class EvalBatches:
         *,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check(images, labels, preprocessing, batch_size)
+        require_batch_size(batch_size)
+        _check(images, labels, preprocessing)
         size = preprocessing.input_size
         if images.shape[1:3] != (size, size):
             raise DataError(
@@ -260,7 +124,7 @@ class EvalBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches in order, prepared in the background."""
-        return ordered_map(self._batch, len(self), threads=1, ahead=_AHEAD)
+        return ordered_map(self._batch, len(self), threads=1, ahead=AHEAD)
 
     def _batch(self, number: int) -> Batch:
         start = number * self._batch_size
@@ -274,10 +138,7 @@ def _check(
     images: ImageArray | DecodedViews,
     labels: Sequence[int],
     preprocessing: Preprocessing,
-    batch_size: int,
 ) -> None:
-    if batch_size < 1:
-        raise OptionError(f"expected batch_size ≥ 1, got {batch_size}: pass 32")
     if len(labels) != len(images):
         raise DataError(f"expected {len(images)} labels, got {len(labels)}: pass one per image")
     if images.shape[-1] != preprocessing.channels:
@@ -285,11 +146,3 @@ def _check(
             f"expected images of {preprocessing.channels} channels, got {images.shape[-1]}: "
             "decode them with the same preprocessing"
         )
-
-
-def _check_sizes(sizes: Sequence[int] | None, input_size: int) -> None:
-    for size in () if sizes is None else sizes:
-        if not 1 <= size <= input_size:
-            raise OptionError(
-                f"expected sizes in 1…{input_size}, the input size, got {size}: correct them"
-            )

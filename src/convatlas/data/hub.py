@@ -197,7 +197,11 @@ class HubStream(ImageStream):
             return None
         return sum(self._count(shard) for shard in range(len(self._shards)))
 
-    def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
+    def _opened(
+        self, shard: int, epoch: int, following: int | None = None
+    ) -> AbstractContextManager[Reader]:
+        del following  # rows come while they are read
+
         def order_of(block: int, count: int) -> NDArray[np.int64]:
             return inner_order(count, self._seed, epoch, shard, block)
 

@@ -12,8 +12,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from convatlas.download import UnreachableError, download
 from convatlas.errors import DataError
 from convatlas.fetch import is_offline
 
-__all__ = ["Shard", "borrowed", "bring", "expand", "folder_of", "is_plain", "is_shard_name"]
+__all__ = ["Borrower", "Shard", "bring", "expand", "folder_of", "is_plain", "is_shard_name"]
 
 _PIPE = "pipe:"
 _ADDRESSES = ("http://", "https://")
@@ -105,14 +107,43 @@ def bring(url: str) -> Shard:
     return Shard(shown, path)
 
 
-@contextmanager
-def borrowed(url: str) -> Iterator[Shard]:
-    """Give the shard like :func:`bring`, and remove the copy, if there is one, afterwards."""
-    shard = bring(url)
-    try:
-        yield shard
-    finally:
-        shard.discard()
+class Borrower:
+    """Gives shards for a while, and copies the one that comes next while another is read."""
+
+    def __init__(self) -> None:
+        self._coming: dict[str, Future[Shard]] = {}
+        self._pool = ThreadPoolExecutor(1)
+        weakref.finalize(self, _drop, self._coming)
+
+    def expect(self, url: str) -> None:
+        """Begin to copy the shard behind ``url``, and give up any other that was expected."""
+        if url not in self._coming:
+            _drop(self._coming)
+            if not is_plain(url):
+                self._coming[url] = self._pool.submit(bring, url)
+
+    @contextmanager
+    def borrowed(self, url: str) -> Iterator[Shard]:
+        """Give the shard like :func:`bring`, and remove the copy, if there is one, afterwards."""
+        coming = self._coming.pop(url, None)
+        shard = bring(url) if coming is None else coming.result()
+        try:
+            yield shard
+        finally:
+            shard.discard()
+
+
+def _drop(coming: dict[str, Future[Shard]]) -> None:
+    """Remove the copies, those that are not complete yet as soon as they are."""
+    for future in coming.values():
+        if not future.cancel():
+            future.add_done_callback(_discard)
+    coming.clear()
+
+
+def _discard(future: Future[Shard]) -> None:
+    if future.exception() is None:
+        future.result().discard()
 
 
 def _expand_one(pattern: str) -> list[str]:

@@ -19,6 +19,7 @@ from convatlas.files import write_text
 
 __all__ = ["remembered"]
 
+_VERSION = 1  # of what rows mean
 _FEWEST = 1000  # rows; fewer are found again as fast
 
 
@@ -34,7 +35,7 @@ def remembered(path: Path, find: Callable[[], Sequence[Sequence[Any]]]) -> Seque
     """
     entry = cache_folder() / "shards" / f"{sha256(str(path.resolve()).encode()).hexdigest()}.json"
     found = path.stat()  # before it is read: what changes meanwhile is looked at again
-    state = [found.st_size, found.st_mtime_ns]
+    state = [_VERSION, found.st_size, found.st_mtime_ns]
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(entry.read_bytes())
         if known["state"] == state:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from convatlas.data.decode import printable
 from convatlas.data.labels import listed_classes
-from convatlas.data.shard_files import borrowed, is_plain
+from convatlas.data.shard_files import Borrower, is_plain
 from convatlas.data.shards import read_at, scan_shard, shard_labels, shard_splits
 from convatlas.data.splits import needed_splits
 from convatlas.data.streams import Consumer, ImageStream, Reader, Sample, inner_order
@@ -51,6 +51,7 @@ class ShardStream(ImageStream):
                 "or write classes.txt, one name per line, beside the shards"
             )
         super().__init__(urls, names, seed, consumer or Consumer())
+        self._borrower = Borrower()
 
     @property
     def length(self) -> int | None:
@@ -64,8 +65,10 @@ class ShardStream(ImageStream):
         return sum(self._count(shard) for shard in range(len(self._shards)))
 
     @contextmanager
-    def _opened(self, shard: int, epoch: int) -> Iterator[Reader]:
-        with borrowed(self._shards[shard]) as tar:
+    def _opened(self, shard: int, epoch: int, following: int | None = None) -> Iterator[Reader]:
+        with self._borrower.borrowed(self._shards[shard]) as tar:
+            if following is not None:
+                self._borrower.expect(self._shards[following])
             samples = scan_shard(tar)
             labels = shard_labels(samples, self.classes, tar.name)
             order = inner_order(len(samples), self._seed, epoch, shard)
@@ -82,5 +85,5 @@ class ShardStream(ImageStream):
             yield read
 
     def _counted(self, shard: int) -> int:
-        with borrowed(self._shards[shard]) as tar:
+        with self._borrower.borrowed(self._shards[shard]) as tar:
             return len(scan_shard(tar))

@@ -26,7 +26,7 @@ from convatlas.data.preprocess import Preprocessing
 from convatlas.data.views import DecodedViews
 from convatlas.errors import DataError, OptionError
 
-__all__ = ["AHEAD", "Batch", "Places", "SteppedBatches"]
+__all__ = ["AHEAD", "Batch", "Places", "SteppedBatches", "require_batch_size"]
 
 Places = NDArray[np.int64]
 
@@ -41,7 +41,8 @@ class Batch:
     Attributes:
         images: float32 (N, C, H, W), normalised.
         labels: int64 (N,), class numbers.
-        indices: int64 (N,), places in the array that the images came from.
+        indices: int64 (N,), places in the array that the images came from, or in the epoch of a
+            stream.
         partners: int64 (N,), class numbers of the images mixed into these, or None.
         shares: float32 (N,), what is left of each image's own label in 0…1; None unmixed.
     """
@@ -57,7 +58,7 @@ class SteppedBatches(ABC):
     """Augmented, mixed, normalised batches of an epoch of so many images.
 
     The last batch of an epoch may be smaller. A single image left over is dropped, because
-    batch normalisation cannot learn from one.
+    batch normalisation cannot learn from one; the order makes it another one each epoch.
 
     Args:
         images: How many an epoch has.
@@ -85,8 +86,7 @@ class SteppedBatches(ABC):
         device: torch.device | str = "cpu",
         sizes: Sequence[int] | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise OptionError(f"expected batch_size ≥ 1, got {batch_size}: pass 32")
+        require_batch_size(batch_size)
         if images < 2:
             raise DataError(f"expected at least 2 training images, got {images}: add some")
         _check_sizes(sizes, preprocessing.input_size)
@@ -217,6 +217,12 @@ class SteppedBatches(ABC):
     def _finished(self, u: Draws, x: Tensor) -> Tensor:
         record = self._preprocessing
         return record.normalize_(varied(self._augmentation, u, x, record.mean))
+
+
+def require_batch_size(batch_size: int) -> None:
+    """Raise an ``OptionError`` unless there is at least one image per batch."""
+    if batch_size < 1:
+        raise OptionError(f"expected batch_size ≥ 1, got {batch_size}: pass 32")
 
 
 def _check_sizes(sizes: Sequence[int] | None, input_size: int) -> None:

@@ -157,10 +157,13 @@ class ImageStream(ABC):
         """Images of an epoch for all consumers; None where only reading them would tell."""
 
     @abstractmethod
-    def _opened(self, shard: int, epoch: int) -> AbstractContextManager[Reader]:
+    def _opened(
+        self, shard: int, epoch: int, following: int | None = None
+    ) -> AbstractContextManager[Reader]:
         """Return a shard's images in the order of an epoch, for as long as they are read.
 
-        When the reader gives None, ``_counts`` holds the shard's number of images.
+        When the reader gives None, ``_counts`` holds the shard's number of images. The shard
+        ``following`` is likely to be asked for next.
         """
 
     @abstractmethod
@@ -190,7 +193,11 @@ class ImageStream(ABC):
     def reader(self, epoch: int) -> EpochReader:
         """Return the images of an epoch by their places; the consumer makes no difference."""
         order = epoch_order(len(self._shards), self._seed, epoch)
-        return EpochReader(order.tolist(), lambda shard: self._opened(shard, epoch), self._counts)
+
+        def opened(shard: int, following: int | None) -> AbstractContextManager[Reader]:
+            return self._opened(shard, epoch, following)
+
+        return EpochReader(order.tolist(), opened, self._counts)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the stream stands: what it has given so far will not come again."""
@@ -228,7 +235,7 @@ class EpochReader:
 
     Args:
         order: The shards in the order of the epoch.
-        opened: Opens a shard.
+        opened: Opens a shard; the other one, if any, is likely to be next.
         counts: Images of the shards that are known; grows with what is read.
 
     Attributes:
@@ -239,7 +246,7 @@ class EpochReader:
     def __init__(
         self,
         order: Sequence[int],
-        opened: Callable[[int], AbstractContextManager[Reader]],
+        opened: Callable[[int, int | None], AbstractContextManager[Reader]],
         counts: Mapping[int, int],
     ) -> None:
         self.place = -1
@@ -265,7 +272,8 @@ class EpochReader:
         while self._left:
             shard, inner = self._left[-1], place - self.before
             if self._read is None and inner < self._counts.get(shard, inner + 1):
-                self._read = self._shard.enter_context(self._opened(shard))
+                following = self._left[-2] if len(self._left) > 1 else None
+                self._read = self._shard.enter_context(self._opened(shard, following))
             if self._read is not None and (sample := self._read(inner)) is not None:
                 return sample
             self._read = None

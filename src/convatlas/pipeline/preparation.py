@@ -168,14 +168,11 @@ def load_images(
 ) -> Images:
     """Decode both splits for the network's input, but nothing of a stream."""
     preprocessing = _preprocessing(prepared, candidate)
-    first = prepared.splits.train
-    return Images(
-        DecodedViews(first, preprocessing)
-        if prepared.stream
-        else training_images(first, preprocessing, progress),
-        evaluation_images(prepared.splits.validation, preprocessing, progress),
-        preprocessing,
-    )
+    train: ImageArray | DecodedViews = DecodedViews(prepared.splits.train, preprocessing)
+    if prepared.stream is None:
+        train = training_images(prepared.splits.train, preprocessing, progress)
+    validation = evaluation_images(prepared.splits.validation, preprocessing, progress)
+    return Images(train, validation, preprocessing)
 
 
 def recipe_for(candidate: Candidate, settings: RunSettings, train_images: int) -> Recipe:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from convatlas.errors import OptionError
 from convatlas.explain.activations import require_layers
 from convatlas.models.registry import create_model
 from convatlas.pipeline.features import extract
@@ -40,6 +41,8 @@ def probe_layers(
     """
     network = load_network(model)
     asked = all_layers(network) if list(layers) == ["all"] else list(dict.fromkeys(layers))
+    if not asked:
+        raise OptionError("expected layers such as stages.2,stages.3 or all, got none: name some")
     require_layers(network.model, asked)
     prepared = prepare(data, listener.progress("reading the images"), seed=seed)
     with torch.random.fork_rng():

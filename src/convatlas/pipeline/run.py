@@ -5,7 +5,6 @@ Every stage leaves its files in the run folder, so that a stopped run goes on wh
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from convatlas.pipeline.settings import (
     read_record,
 )
 from convatlas.pipeline.shipping import ship
+from convatlas.pipeline.stopping import resumable
 from convatlas.pipeline.training import Job, evaluate, make_job, train
 from convatlas.pipeline.watching import Listener, Watch
 from convatlas.render.report import write_report
@@ -99,11 +99,8 @@ def _guided(
     settings: RunSettings, prepared: Prepared, choice: Choice, folder: Path, listener: Listener
 ) -> Outcome:
     """Carry the run out; after Ctrl-C, say how to go on."""
-    try:
+    with resumable("run", folder):
         return _carry_out(settings, prepared, choice, folder, listener)
-    except KeyboardInterrupt:
-        listener.say(f"stopped; go on with: convatlas run --resume {shlex.quote(str(folder))}")
-        raise
 
 
 def _carry_out(

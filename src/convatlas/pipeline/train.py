@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from convatlas.pipeline.settings import (
     new_folder,
     read_training,
 )
+from convatlas.pipeline.stopping import resumable
 from convatlas.pipeline.streaming import prepare_stream
 from convatlas.pipeline.training import (
     evaluate,
@@ -176,12 +176,8 @@ def _guided(
     settings: TrainSettings, prepared: Prepared, recipe: Recipe, folder: Path, watch: Watch
 ) -> TrainOutcome:
     """Carry the training out; after Ctrl-C, say how to go on."""
-    try:
+    with resumable("train", folder):
         return _carry_out(settings, prepared, recipe, folder, watch)
-    except KeyboardInterrupt:
-        command = f"convatlas train --resume {shlex.quote(str(folder))}"
-        watch.listener.say(f"stopped; go on with: {command}")
-        raise
 
 
 def _carry_out(

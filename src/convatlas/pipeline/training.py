@@ -18,7 +18,7 @@ from convatlas.models.vgg import grow
 from convatlas.pipeline.preparation import Images, Prepared, Progress, build, load_images
 from convatlas.pipeline.teacher import load_teacher
 from convatlas.pipeline.trained import TrainedModel, save_trained
-from convatlas.pipeline.watching import Watch
+from convatlas.pipeline.watching import FreezeNews, Watch
 from convatlas.search.choose import Candidate
 from convatlas.tasks.classify import Classification
 from convatlas.tasks.metrics import Evaluation
@@ -83,6 +83,7 @@ def train(job: Job, folder: Path, watch: Watch) -> TrainedModel:
     recipe, run = job.recipe, RunFolder(folder)
     model = first_network(job, folder, watch)
     parts = make_parts(job, model)
+    news = FreezeNews(model, recipe.transfer, watch.listener)
     with threads_for(job):
         fit(
             model,
@@ -91,7 +92,7 @@ def train(job: Job, folder: Path, watch: Watch) -> TrainedModel:
             parts.eval_batches,
             recipe,
             run=run,
-            observers=watch.observers(folder, recipe),
+            observers=[*watch.observers(folder, recipe), news],
             session=_session(job, run.has_run(), watch),
         )
     trained = _trained(job, model)
@@ -111,9 +112,9 @@ def _train_batches(job: Job) -> TrainBatches | StreamBatches:
     training = recipe.training
     how = (preprocessing, recipe.augmentation, training.batch_size, training.seed)
     sizes = sizes_of(recipe, preprocessing.input_size)
-    if prepared.stream:
-        return StreamBatches(prepared.stream, prepared.train.images, *how, sizes=sizes)
-    return TrainBatches(job.images.train, prepared.splits.train.labels, *how, sizes=sizes)
+    if prepared.stream is None:
+        return TrainBatches(job.images.train, prepared.splits.train.labels, *how, sizes=sizes)
+    return StreamBatches(prepared.stream, prepared.train.images, *how, sizes=sizes)
 
 
 def first_network(job: Job, folder: Path, watch: Watch) -> ConvNet:

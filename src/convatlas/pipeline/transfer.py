@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from convatlas.errors import OptionError
-from convatlas.files import write_text
+from convatlas.files import write_json, write_text
 from convatlas.pipeline.preparation import Prepared, lasting, prepare, with_enough_steps
 from convatlas.pipeline.probing import accuracy_of
-from convatlas.pipeline.settings import RECIPE_FILE
+from convatlas.pipeline.records import Logbook, data_record
+from convatlas.pipeline.settings import RECIPE_FILE, TrainSettings
 from convatlas.pipeline.train import find_candidate, find_weights
 from convatlas.pipeline.training import Job, held_out, make_job, train
 from convatlas.pipeline.watching import Listener, Watch
 from convatlas.tasks.classify import Classification
-from convatlas.tasks.metrics import Predictions
+from convatlas.tasks.metrics import Predictions, evaluate_predictions
 from convatlas.tasks.paired import compare_predictions
 from convatlas.tasks.transferred import Method
 from convatlas.train.checkpoint import RunFolder
@@ -57,7 +59,8 @@ def compare_methods(
     Args:
         model: A network with weights at hand.
         data: What ``open_source`` opens.
-        folder: Gets a run folder for each method; one that is finished is not trained again.
+        folder: Gets a folder for these images and this network, with a run folder for each
+            method; one that is finished is not trained again, one that was stopped goes on.
         listener: Who is told.
         methods: Keys of ``METHODS``.
         epochs: Passes of each method; None for those of fine-tuning.
@@ -68,20 +71,24 @@ def compare_methods(
         ConvAtlasError: Data, network or folder that cannot be used.
     """
     _check(methods)
+    weights = _weights(model)
+    recipes = {name: _recipe(name, epochs, seed) for name in methods}
     prepared = prepare(data, listener.progress("reading the images"), seed=seed)
+    below = folder / f"{prepared.name}-{model}"
     results: dict[str, tuple[Job, Predictions]] = {}
-    for name in methods:
-        recipe = _recipe(name, epochs, seed)
+    for name, recipe in recipes.items():
         listener.say(f"{name}: {recipe.training.epochs} epochs by {recipe.name}")
-        job = _job(name, model, prepared, recipe, listener)
-        results[name] = job, _predicted(job, folder / name, listener)
+        start = None if name == "scratch" else weights
+        settings = TrainSettings(data=data, model=model, weights=start, seed=seed)
+        job = _job(settings, weights, prepared, recipe, listener)
+        results[name] = job, _predicted(job, settings, below / name, listener)
     best = max(results, key=lambda name: accuracy_of(results[name][1])[0])
     return [
         Method(
             name,
             job.recipe.name,
             job.recipe.training.epochs,
-            _seconds(folder / name),
+            _seconds(below / name),
             *accuracy_of(found),
             ""
             if name == best
@@ -98,31 +105,50 @@ def _check(methods: Sequence[str]) -> None:
         raise OptionError(f"expected methods of {', '.join(METHODS)}, got {got}: correct the list")
 
 
-def _recipe(name: str, epochs: int | None, seed: int) -> Recipe:
-    """Return the method's recipe; all of them last equally long."""
-    recipe = METHODS[name]()
-    lasted = lasting(recipe, epochs or find_recipe("finetune").training.epochs)
-    return lasted.override({"training.seed": seed, "training.keep": "last"})
-
-
-def _job(name: str, model: str, prepared: Prepared, recipe: Recipe, listener: Listener) -> Job:
+def _weights(model: str) -> str:
+    """Return the source of the network's weights at hand."""
     weights = find_weights(model, "auto")
     if weights is None:
         raise OptionError(
             f"expected a network with pretrained weights at hand, got {model}: see "
             "`convatlas list --pretrained`"
         )
-    candidate = find_candidate(prepared, model, None if name == "scratch" else weights)
-    if name == "scratch":
+    return weights
+
+
+def _recipe(name: str, epochs: int | None, seed: int) -> Recipe:
+    """Return the method's recipe; all of them last equally long."""
+    recipe = METHODS[name]()
+    if epochs is not None and epochs < 1:
+        raise OptionError(f"expected epochs of 1 or more, got {epochs}")
+    lasted = lasting(recipe, epochs or find_recipe("finetune").training.epochs)
+    return lasted.override({"training.seed": seed, "training.keep": "last"})
+
+
+def _job(
+    settings: TrainSettings, weights: str, prepared: Prepared, recipe: Recipe, listener: Listener
+) -> Job:
+    """Return what to train; from scratch it is the same network at the same input size."""
+    candidate = find_candidate(prepared, settings.model, weights)
+    if settings.weights is None:
+        candidate = replace(candidate, weights=None)
         recipe = with_enough_steps(recipe, prepared.train.images)
     return make_job(candidate, prepared, recipe, listener.progress("decoding the images"))
 
 
-def _predicted(job: Job, folder: Path, listener: Listener) -> Predictions:
+def _predicted(job: Job, settings: TrainSettings, folder: Path, listener: Listener) -> Predictions:
     """Train in ``folder``, unless that was done, and predict the held-out images."""
-    write_text(folder / RECIPE_FILE, job.recipe.to_toml())
-    trained = train(job, folder, Watch(listener))
-    return Classification().predict(trained.model, held_out(job, _BATCH))
+    if not RunFolder(folder).has_run():
+        write_text(folder / RECIPE_FILE, job.recipe.to_toml())
+    logbook = Logbook(folder, settings.to_dict(), "transfer")
+    write_json(folder / "data.json", data_record(job.prepared, job.images))
+    with logbook.stage("train"):
+        trained = train(job, folder, Watch(listener))
+    with logbook.stage("evaluate"):
+        predictions = Classification().predict(trained.model, held_out(job, _BATCH))
+        evaluation = evaluate_predictions(predictions).as_dict()
+    write_json(folder / "metrics.json", {"evaluation": evaluation})
+    return predictions
 
 
 def _seconds(folder: Path) -> float:

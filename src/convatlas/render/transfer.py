@@ -118,7 +118,7 @@ def _line(
         "meta": series,
         "x": list(layers),
         "y": [100 * value for value, _ in found],
-        "error_y": error | {"color": LIGHT[series]},
+        "error_y": error,  # in the colour of the line, whatever that becomes
         "line": {"color": LIGHT[series], "dash": dash, "width": 2},
         "marker": {"color": LIGHT[series], "symbol": symbol, "size": 8},
         "hovertemplate": "%{x}: %{y:.1f} %<extra>" + name + "</extra>",

@@ -74,9 +74,10 @@ def _check_classes(labels: Tensor, judged_labels: Tensor) -> None:
     known = labels.unique().tolist()
     foreign = sorted(set(judged_labels.tolist()) - set(known))
     if len(known) < 2 or known != list(range(len(known))) or foreign:
+        missing = f", without {foreign[0]}, which is judged" if foreign else ""
         raise DataError(
-            f"expected training images of 2 or more classes, and of every class from 0 up to the "
-            f"last, got classes {known[:5]}{f' without {foreign[0]}' if foreign else ''}: add images"
+            "expected training images of 2 or more classes and of each from 0 to the last, got "
+            f"classes {known[:5]}{missing}: add images"
         )
 
 

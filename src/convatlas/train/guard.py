@@ -93,5 +93,5 @@ class LossGuard:
         return (
             f"{what} at step {report.step} (epoch {report.epoch}) with learning rate "
             f"{report.lr:.3g}, on images {images}{more}: look at these images, or start anew with "
-            "a lower lr, more warmup_epochs or clip_norm=1; the checkpoint before it is kept"
+            "a lower lr, more warmup_epochs or clip_norm=1; what was saved before it is kept"
         )

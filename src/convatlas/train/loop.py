@@ -22,6 +22,7 @@ from convatlas.train.contracts import EvalBatches, PlacedBatches, Task, TrainBat
 from convatlas.train.depthwise import depthwise_backward
 from convatlas.train.distributed import Workers
 from convatlas.train.interrupt import Interrupted, StopRequest
+from convatlas.train.lone_image import lone_image_told
 from convatlas.train.out_of_memory import memory_told
 from convatlas.train.precision import Precision, check_bf16, multiplies_bf16
 from convatlas.train.randomness import kept_random_state
@@ -147,7 +148,7 @@ def _settle_precision(
         if wanted != "auto" or not multiplies_bf16(state.device):
             return Precision("fp32" if wanted == "auto" else wanted)
         batch = place(batches.batch(0, 0), state.device)
-        with memory_told(state, tuple(batch.images.shape)):
+        with memory_told(state, tuple(batch.images.shape)), lone_image_told():
             return check_bf16(state.model, task, batch, state.device)
 
     state.precision = workers.from_first(decide)
@@ -161,7 +162,7 @@ def _train_epoch(live: _Live, task: Task, batches: TrainBatches, last_step: int)
         if live.workers.any(live.stop.asked) or 0 < last_step <= state.steps_done:
             raise KeyboardInterrupt
         state.begin_step(live.workers.rank)
-        with memory_told(state, tuple(batch.images.shape)):
+        with memory_told(state, tuple(batch.images.shape)), lone_image_told():
             loss = _train_step(state, loss_of, batch, live.workers)
         live.audience.steps(state.end_step(loss, live.workers.gather(batch.indices)))
         if live.clock.due():

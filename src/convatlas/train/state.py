@@ -165,7 +165,7 @@ class TrainState:
             raise OptionError(
                 f"{names[sound.index(False)]} is not finite any more at step {self.steps_done} "
                 f"with learning rate {self.lr:.3g}: start anew with a lower lr, more "
-                "warmup_epochs or clip_norm=1; the checkpoint before it is kept"
+                "warmup_epochs or clip_norm=1; what was saved before it is kept"
             )
 
     def end_epoch(self, headline: float, metrics: dict[str, float]) -> EpochReport:
