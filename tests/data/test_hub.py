@@ -230,3 +230,34 @@ def test_a_stream_says_what_it_lacks(shards: Path, tmp_path: Path) -> None:
     made(4, label=Value("int64")).save_to_disk(tmp_path / "plain")
     with pytest.raises(DataError, match="cast it to ClassLabel"):
         HubStream(str(tmp_path / "plain"))
+
+
+def test_an_epoch_is_read_by_places(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_BLOCK", 4)
+    assert HubStream(str(shards)).length == 30
+    expected = greys(HubStream(str(shards), seed=1))
+    for first in (0, 3, 4, 9, 10, 17, 25, 29):
+        for known in (False, True):
+            stream = HubStream(str(shards), seed=1)
+            if known:
+                assert stream.length == 30
+            reader = stream.reader(0)
+            found = [reader.sample(place) for place in range(first, 30, 3)]
+            assert greys(found) == expected[first::3]
+            assert reader.sample(30) is None
+            assert reader.before == 30
+
+
+def test_a_fault_of_datasets_in_mid_stream_is_one_line(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = HubStream(str(shards))
+
+    def broken() -> Any:
+        raise OSError("the connection\nbroke off")
+        yield
+
+    monkeypatch.setattr(stream, "_part", lambda shard: broken())
+    with pytest.raises(DataError, match=r"more images of .*/train/\d.*the connection") as caught:
+        next(iter(stream))
+    assert "\n" not in str(caught.value)

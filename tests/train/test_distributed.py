@@ -162,13 +162,12 @@ def test_alone_nothing_is_shared() -> None:
     assert workers.mean(loss) is loss
 
 
-def test_a_network_is_compiled_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_is_compiled_where_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
     workers, model = Workers(), net().train()
-    for kind, expected in (("cpu", []), ("cuda", [model])):
-        workers.device = torch.device(kind)
-        workers.bind(model, Sign())(Batches().batch(0, 0))
+    for asked, expected in ((False, []), (True, [model])):
+        workers.bind(model, Sign(), compiles=asked)(Batches().batch(0, 0))
         assert compiled == expected
 
 

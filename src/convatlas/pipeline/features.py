@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def write_features(path: Path, parts: Sequence[Features]) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    arrays: dict[str, np.ndarray] = {
+    arrays: dict[str, Any] = {
         f"features/{layer}": torch.cat([part.layers[layer] for part in parts]).numpy()
         for layer in parts[0].layers
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from convatlas.errors import DataError
 from convatlas.files import require_writable, write_json, write_text
 from convatlas.models.catalogue import find_entry
 from convatlas.models.pretrained.sources import pretrained_preprocessing
@@ -30,9 +32,10 @@ from convatlas.pipeline.training import (
 )
 from convatlas.pipeline.training import train as train_job
 from convatlas.pipeline.watching import Listener, Watch
-from convatlas.search.budget import Budget
+from convatlas.search.budget import Budget, Cost
 from convatlas.search.choose import Candidate, choose
 from convatlas.tasks.metrics import Evaluation
+from convatlas.train.checkpoint import RunFolder
 from convatlas.train.distributed import Workers
 from convatlas.train.recipe import Recipe
 from convatlas.train.verification import ResumeReport, verify_resume
@@ -147,9 +150,15 @@ def find_candidate(prepared: Prepared, name: str, weights: str | None) -> Candid
     chosen = choose(task, Budget(), name=name, pretrained=False).chosen
     if weights is None:
         return chosen
-    size = pretrained_preprocessing(name, weights).input_size
-    channels = find_entry(name).in_channels
-    return replace(chosen, weights=weights, stem=None, input_size=size, in_channels=channels)
+    entry, size = find_entry(name), pretrained_preprocessing(name, weights).input_size
+    return replace(
+        chosen,
+        weights=weights,
+        stem=None,
+        input_size=size,
+        in_channels=entry.in_channels,
+        cost=Cost(params=entry.params, macs=entry.macs),  # not that of a small image
+    )
 
 
 def _prepared(settings: TrainSettings, listener: Listener) -> Prepared:
@@ -175,9 +184,15 @@ def _begun(folder: Path, settings: TrainSettings, recipe: Recipe) -> Path:
 def _guided(
     settings: TrainSettings, prepared: Prepared, recipe: Recipe, folder: Path, watch: Watch
 ) -> TrainOutcome:
-    """Carry the training out; after Ctrl-C, say how to go on."""
-    with resumable("train", folder):
-        return _carry_out(settings, prepared, recipe, folder, watch)
+    """Carry the training out; after Ctrl-C or a fault of the data, say how to go on."""
+    try:
+        with resumable("train", folder):
+            return _carry_out(settings, prepared, recipe, folder, watch)
+    except DataError:
+        if RunFolder(folder).has_run():
+            resume = f"convatlas train --resume {shlex.quote(str(folder))}"
+            watch.listener.say(f"stopped by a fault of the data; once it is mended: {resume}")
+        raise
 
 
 def _carry_out(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,10 +30,7 @@ _BATCH = 64
 
 def _finetune_all() -> Recipe:
     recipe = find_recipe("finetune")
-    peak = recipe.transfer.finetune_lr or recipe.optimizer.lr
-    return recipe.override(
-        {"name": "finetune, nothing frozen", "transfer.freeze_epochs": 0, "optimizer.lr": peak}
-    )
+    return recipe.override({"name": "finetune, nothing frozen", "transfer.freeze_epochs": 0})
 
 
 METHODS: dict[str, Callable[[], Recipe]] = {
@@ -71,17 +69,19 @@ def compare_methods(
         ConvAtlasError: Data, network or folder that cannot be used.
     """
     _check(methods)
-    weights = _weights(model)
     recipes = {name: _recipe(name, epochs, seed) for name in methods}
+    weights = _weights(model)
     prepared = prepare(data, listener.progress("reading the images"), seed=seed)
     below = folder / f"{prepared.name}-{model}"
     results: dict[str, tuple[Job, Predictions]] = {}
     for name, recipe in recipes.items():
-        listener.say(f"{name}: {recipe.training.epochs} epochs by {recipe.name}")
+        plural = "s" if recipe.training.epochs > 1 else ""
+        listener.say(f"{name}: {recipe.training.epochs} epoch{plural} by {recipe.name}")
         start = None if name == "scratch" else weights
         settings = TrainSettings(data=data, model=model, weights=start, seed=seed)
         job = _job(settings, weights, prepared, recipe, listener)
-        results[name] = job, _predicted(job, settings, below / name, listener)
+        with _repeatable():
+            results[name] = job, _predicted(job, settings, below / name, listener)
     best = max(results, key=lambda name: accuracy_of(results[name][1])[0])
     return [
         Method(
@@ -107,6 +107,11 @@ def _check(methods: Sequence[str]) -> None:
 
 def _weights(model: str) -> str:
     """Return the source of the network's weights at hand."""
+    if Path(model).is_dir():
+        raise OptionError(
+            f"--methods trains a network by name, got the run folder {model}: give a name of "
+            "`convatlas list --pretrained`"
+        )
     weights = find_weights(model, "auto")
     if weights is None:
         raise OptionError(
@@ -134,6 +139,16 @@ def _job(
         candidate = replace(candidate, weights=None)
         recipe = with_enough_steps(recipe, prepared.train.images)
     return make_job(candidate, prepared, recipe, listener.progress("decoding the images"))
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Add to the message of a Ctrl-C that what was trained is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.args = (f"{str(error) or 'stopped'}; the same command goes on from there",)
+        raise
 
 
 def _predicted(job: Job, settings: TrainSettings, folder: Path, listener: Listener) -> Predictions:

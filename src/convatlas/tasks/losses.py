@@ -57,8 +57,9 @@ def label_loss(name: LossName, logits: Tensor, targets: Targets) -> Tensor:
 
     ``"cross-entropy"`` is ``share · CE(own) + (1 − share) · CE(partner)``. ``"bce"`` asks of every
     class by itself whether it is there: each class with a share above 0 is, and the mean goes over
-    images and classes (Wightman et al. 2021, arXiv:2110.00476, section 3). ``"bce-soft"`` takes
-    the shares themselves as targets.
+    images and classes (after Wightman et al. 2021, arXiv:2110.00476; the 0 as in
+    facebookresearch/deit engine.py, where timm lets one choose). ``"bce-soft"`` takes the shares
+    themselves as targets.
 
     Args:
         name: The loss.

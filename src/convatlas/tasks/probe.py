@@ -71,7 +71,7 @@ def fit_probe(
 
 
 def _check_classes(labels: Tensor, judged_labels: Tensor) -> None:
-    known = labels.unique().tolist()
+    known = sorted(set(labels.tolist()))
     foreign = sorted(set(judged_labels.tolist()) - set(known))
     if len(known) < 2 or known != list(range(len(known))) or foreign:
         missing = f", without {foreign[0]}, which is judged" if foreign else ""

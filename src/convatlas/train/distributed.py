@@ -82,15 +82,16 @@ class Workers:
         part: TrainBatches = shard(self.rank, self.count)
         return part
 
-    def bind(self, model: nn.Module, task: Task) -> Callable[[Any], Tensor]:
+    def bind(
+        self, model: nn.Module, task: Task, *, compiles: bool = False
+    ) -> Callable[[Any], Tensor]:
         """Return the function from a batch to its loss whose gradients all processes average.
 
-        To be called anew when other parameters learn than before. A single process compiles the
-        network for a GPU; several do not, because batch norms would wait for each other inside.
+        To be called anew when other parameters learn than before. Several processes compile
+        nothing, because batch norms would wait for each other inside.
         """
         if self.count == 1:
-            # Compiling pays on GPUs, where it fuses norms and activations; on CPUs it does not.
-            compiled: Any = torch.compile(model) if self.device.type == "cuda" else model
+            compiled: Any = torch.compile(model) if compiles else model
             return lambda batch: task.loss(compiled, batch)[0]
         learning = tuple(parameter.requires_grad for parameter in model.parameters())
         if self._bound is None or self._bound[0] != learning:

@@ -157,7 +157,7 @@ def _settle_precision(
 def _train_epoch(live: _Live, task: Task, batches: TrainBatches, last_step: int) -> None:
     state = live.state
     state.begin_epoch()
-    loss_of = live.workers.bind(state.model, task)
+    loss_of = live.workers.bind(state.model, task, compiles=state.recipe.training.compile)
     for batch in batches.epoch(state.epochs_done, state.step):
         if live.workers.any(live.stop.asked) or 0 < last_step <= state.steps_done:
             raise KeyboardInterrupt

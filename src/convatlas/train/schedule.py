@@ -67,8 +67,7 @@ def _place(recipe: Recipe, step: int, steps_per_epoch: int) -> _Place:
     frozen = recipe.transfer.freeze_epochs * steps_per_epoch
     if step < frozen:
         return _Place(step, frozen, steps_per_epoch, peak)
-    if frozen:
-        peak = recipe.transfer.finetune_lr or peak
+    peak = recipe.transfer.finetune_lr or peak  # of a run that is never frozen, too
     return _Place(step - frozen, total - frozen, steps_per_epoch, peak)
 
 

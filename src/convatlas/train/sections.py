@@ -53,6 +53,7 @@ class Training(_Section):
     batch_size: int = whole(256, "images per optimizer step, all processes together", low=1)
     seed: int = whole(0, "decides dropout, order and augmentation", high=2**63)
     precision: str = choice("auto", "auto", "fp32", "bf16")
+    compile: bool = switch(False, "whether one process compiles the network by torch.compile")
     keep: str = choice("best", "best", "last")
     stop_after: int = whole(0, "epochs without a better headline that end the run; 0 for none")
 
