@@ -13,6 +13,7 @@ from typing import Any
 from convatlas.errors import OutputError
 
 __all__ = [
+    "make_folder",
     "remove_staged",
     "replace_file",
     "require_writable",
@@ -54,6 +55,21 @@ def require_writable(path: Path) -> None:
     if path.is_dir():
         raise _cannot_write(path, IsADirectoryError(EISDIR, os.strerror(EISDIR)))
     stage_file(path, lambda file: file.touch()).unlink()
+
+
+def make_folder(path: Path) -> bool:
+    """Make the folder, and those above it; return False if something of its name is there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return True
 
 
 def stage_file(path: Path, fill: Callable[[Path], object]) -> Path:

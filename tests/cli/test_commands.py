@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 
@@ -134,7 +135,24 @@ def test_ctrl_c_is_one_line_and_status_130(said, monkeypatch, capsys):
         raise KeyboardInterrupt(said)
 
     monkeypatch.setattr("convatlas.train.recipe.list_recipes", interrupted)
-    with pytest.raises(SystemExit) as left:
-        main(["recipes"])
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as left:
+            main(["recipes"])
+        signal.raise_signal(signal.SIGINT)  # a second one, while the process ends
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert left.value.code == 130
     assert capsys.readouterr().err == f"convatlas: {said or 'stopped'}\n"
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code():
+    code = """
+import warnings
+import convatlas.train.recipe
+from convatlas.cli.main import main
+convatlas.train.recipe.list_recipes = lambda: warnings.warn("the disk is slow") or []
+main(["recipes"])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr == "convatlas: the disk is slow\n"

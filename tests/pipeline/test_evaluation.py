@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from convatlas.data.digits import Digits
+from convatlas.data.fingerprint import data_fingerprint
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.source import open_source
 from convatlas.errors import CheckpointError, DataError, OptionError
@@ -20,6 +21,7 @@ from convatlas.pipeline.evaluation import EvaluationSettings, evaluate_runs
 from convatlas.pipeline.predicted import load_predictions
 from convatlas.pipeline.subject import Views
 from convatlas.pipeline.trained import TrainedModel, save_trained
+from convatlas.train.checkpoint import Checkpoint, RunFolder
 
 QUICK = {"resamples": 100}
 
@@ -226,6 +228,37 @@ def test_images_that_came_since_the_training_are_noticed(tmp_path):
     with pytest.raises(DataError, match="which changed since the training"):
         judge(run)
     judge(run, data=str(images))
+
+
+def test_other_held_out_images_in_equal_number_are_noticed(tmp_path):
+    images = tmp_path / "images"
+    for name in ("ant", "bee"):
+        (images / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), 20 * number).save(images / name / f"{number}.png")
+    run = make_run(tmp_path / "run", data=images, classes=("ant", "bee"))
+    held_out = open_source(str(images), seed=0).validation
+    record = {
+        "counts": {"train": [8, 8], "validation": [2, 2]},
+        "held_out_sha256": data_fingerprint(held_out),
+    }
+    (run / "data.json").write_text(json.dumps(record))
+    judge(run)
+    Image.new("L", (8, 8), 7).save(images / held_out.describe(0))
+    with pytest.raises(DataError, match="in equal number, which changed since the training"):
+        judge(run)
+
+
+@pytest.mark.parametrize("name", ["trained", "last"])
+def test_a_flipped_bit_in_the_weights_is_noticed(run, name):
+    state = load_file(run / "trained.safetensors")
+    RunFolder(run).save_last(Checkpoint({f"model.{k}": v for k, v in state.items()}, {}))
+    judge(run, run / "last.safetensors")
+    content = bytearray((run / f"{name}.safetensors").read_bytes())
+    content[-1] ^= 1
+    (run / f"{name}.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{name}\.safetensors does not match the SHA-256"):
+        judge(run / f"{name}.safetensors")
 
 
 def test_it_is_said_when_the_images_chose_the_weights(run):

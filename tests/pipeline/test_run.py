@@ -67,7 +67,7 @@ def test_the_digits_choose_a_small_net_and_leave_every_file(outcome):
     assert outcome.folder.name == "digits-cifar_resnet20"
     names = {path.name for path in outcome.folder.iterdir()}
     assert names >= {
-        *("run.json", "data.json", "choice.json", "recipe.json", "cost.json", "metrics.json"),
+        *("run.json", "data.json", "choice.json", "recipe.toml", "cost.json", "metrics.json"),
         *("metrics.jsonl", "explain.json", "parity.json", "trained.json", "trained.safetensors"),
         *(
             "model.onnx",
@@ -164,26 +164,29 @@ def test_scratch_stands_beside_the_chosen_start(tmp_path):
 
 def test_a_latency_limit_is_measured():
     budget = Budget(max_latency_ms=10_000, max_macs=50e6)
-    choice = pick(replace(SHORT, budget=budget), prepare(SHORT))
+    choice = pick(replace(SHORT, budget=budget), prepare(SHORT.data))
     assert all(c.cost.latency_ms > 0 for c in choice.candidates if c.kept)
     with pytest.raises(BudgetError, match=r"ms, limit 1e-06 ms"):
-        pick(replace(SHORT, budget=Budget(max_latency_ms=1e-6)), prepare(SHORT))
+        pick(replace(SHORT, budget=Budget(max_latency_ms=1e-6)), prepare(SHORT.data))
 
 
 def test_the_recipe_follows_the_start_and_the_epochs():
-    chosen = pick(SHORT, prepare(SHORT)).chosen
-    assert recipe_for(chosen, SHORT, 1437).epochs == 2
+    chosen = pick(SHORT, prepare(SHORT.data)).chosen
+    assert recipe_for(chosen, SHORT, 1437).training.epochs == 2
     photos = replace(chosen, stem=None)
     scratch = recipe_for(photos, replace(SHORT, epochs=None), 245)
-    assert (scratch.batch_size, scratch.lr) == (16, pytest.approx(0.1 * 16 / 256))
+    assert (scratch.training.batch_size, scratch.optimizer.lr) == (
+        16,
+        pytest.approx(0.1 * 16 / 256),
+    )
     tuned = recipe_for(replace(photos, weights="pypi"), replace(SHORT, epochs=1), 245)
-    assert (tuned.epochs, tuned.freeze_epochs) == (1, 0)
+    assert (tuned.training.epochs, tuned.transfer.freeze_epochs) == (1, 0)
     with pytest.raises(OptionError, match="epochs must be 1 or more, got 0"):
         RunSettings(epochs=0)
 
 
 def test_the_seed_decides_the_first_weights():
-    chosen = pick(SHORT, prepare(SHORT)).chosen
+    chosen = pick(SHORT, prepare(SHORT.data)).chosen
     state = torch.random.get_rng_state()
     first, again, other = (build(chosen, 10, seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(first["stem.conv.conv.weight"], again["stem.conv.conv.weight"])

@@ -18,8 +18,10 @@ from safetensors.torch import load_file
 from convatlas.data.digits import Digits
 from convatlas.data.sampling import epoch_order
 from convatlas.errors import CheckpointError, DataError, OptionError
+from convatlas.pipeline.evaluation import EvaluationSettings, evaluate_runs
 from convatlas.pipeline.preparation import fitting_recipe, lasting
 from convatlas.pipeline.settings import TrainSettings, read_training
+from convatlas.pipeline.subject import find_subject, held_out_images
 from convatlas.pipeline.train import resume, train, verify
 from convatlas.train.interrupt import Interrupted
 from tar_writing import write_tar
@@ -230,3 +232,12 @@ def test_what_cannot_be_a_stream_is_one_line(shards: Path, tmp_path: Path) -> No
             TrainSettings(data="digits", model="lenet5", **options)
     with pytest.raises(OptionError, match="2 or more, got 1"):
         settings_of("x", images_per_epoch=1)
+
+
+def test_a_run_of_a_stream_is_evaluated_on_the_images_it_was_judged_by(straight: Path) -> None:
+    subject = find_subject(straight)
+    images = held_out_images(subject, CLASSES, lambda done, total: None).validation
+    assert list(images.labels) == list(Digits().labels[160:200])
+    metrics = json.loads((straight / "metrics.json").read_text())
+    found = evaluate_runs([straight], EvaluationSettings(), Quiet()).networks[0]
+    assert found.evaluation.accuracy == metrics["evaluation"]["accuracy"]

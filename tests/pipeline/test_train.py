@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ import torch
 from convatlas.data.source import open_source
 from convatlas.errors import CheckpointError, OptionError
 from convatlas.pipeline.preparation import build, lasting, prepare
-from convatlas.pipeline.settings import TrainSettings
+from convatlas.pipeline.settings import TrainSettings, new_folder
 from convatlas.pipeline.train import find_candidate, resume, train
 from convatlas.pipeline.trained import load_trained
 from convatlas.pipeline.training import first_network, make_job, make_parts
@@ -128,6 +129,34 @@ def test_images_that_changed_since_are_noticed(tmp_path):
     with pytest.raises(CheckpointError, match=r"data set has changed.*class1 has 15 images"):
         resume(folder, Quiet())
     assert resume(folder, Quiet(), accept_changed_data=True).evaluation.images == 18
+
+
+def test_held_out_images_that_changed_since_are_noticed(tmp_path):
+    data = write_digits(tmp_path / "data")
+    recipe = PLAIN.override({"training.epochs": 2})
+    with pytest.raises(Interrupted):
+        _train(str(data), tmp_path / "runs", recipe, Quiet(stop_after=4))
+    (folder,) = (tmp_path / "runs").iterdir()
+    images = sorted((data / "val" / "class1").iterdir())
+    images[0].write_bytes(images[1].read_bytes())
+    with pytest.raises(CheckpointError, match=r"validation: 1 image has other contents: class1/"):
+        resume(folder, Quiet())
+
+
+def test_a_recipe_that_was_changed_to_nonsense_is_told_as_such(data, tmp_path):
+    with pytest.raises(Interrupted):
+        _train(data, tmp_path, PLAIN, Quiet(stop_after=4))
+    (folder,) = tmp_path.iterdir()
+    recipe = folder / "recipe.toml"
+    recipe.write_text(f"{recipe.read_text()}\n[nonsense]\nx = 1\n")
+    with pytest.raises(OptionError, match=r"recipe\.toml: a recipe has no value 'nonsense\.x'"):
+        resume(folder, Quiet())
+
+
+def test_runs_that_start_at_once_get_a_folder_each(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_folder(tmp_path, "digits-net"), range(32)))
+    assert len(set(made)) == 32
 
 
 def test_a_linear_probe_leaves_the_body_bit_for_bit(data, tmp_path):

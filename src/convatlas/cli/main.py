@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -43,6 +46,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
+            with suppress(ValueError):  # not the main thread
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # leaving needs no second one
             typer.echo(f"convatlas: {str(error) or 'stopped'}", err=True)
             raise typer.Exit(130) from None
 
@@ -98,8 +103,14 @@ def _options(
     _state["debug"] = debug
 
 
+def _one_line(message: Warning | str, *_where: Any, **_line: Any) -> str:
+    """Return a warning as its message alone: the place in the code means nothing to a user."""
+    return f"convatlas: {message}\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the exit status is 2 after an error, 130 after Ctrl-C."""
+    warnings.formatwarning = _one_line
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("convatlas.download").setLevel(logging.INFO)  # how far it is
     try:

@@ -16,6 +16,7 @@ import torch
 
 from convatlas import __version__
 from convatlas.analysis.cost import analyze
+from convatlas.data.fingerprint import data_fingerprint
 from convatlas.data.preprocess import Preprocessing
 from convatlas.files import write_json
 from convatlas.models.anatomy import ConvNet
@@ -79,6 +80,7 @@ def data_record(prepared: Prepared, images: Images) -> dict[str, Any]:
             "train": list(facts.per_class.values()),
             "validation": list(prepared.validation.per_class.values()),
         },
+        "held_out_sha256": data_fingerprint(prepared.splits.validation),
         "channels": facts.channels,
         "image_size": {
             which: [getattr(facts.height, which), getattr(facts.width, which)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.errors import CheckpointError, OptionError
+from convatlas.files import make_folder
 from convatlas.search.budget import Budget
 from convatlas.train.recipe import Recipe, find_recipe
 
@@ -109,9 +110,15 @@ class TrainSettings:
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """Return ``parent / name``, or the first of ``name-2``, ``name-3``, … that does not exist."""
+    """Make ``parent / name``, or the first of ``name-2``, ``name-3``, … that does not exist.
+
+    Runs that start at the same moment get a folder each.
+
+    Raises:
+        OutputError: The folder cannot be made.
+    """
     folder, number = parent / name, 1
-    while folder.exists():
+    while not make_folder(folder):
         number += 1
         folder = parent / f"{name}-{number}"
     return folder
@@ -139,13 +146,14 @@ def read_training(folder: Path) -> tuple[TrainSettings, Recipe]:
 
     Raises:
         CheckpointError: The folder holds no such run.
+        OptionError: Its recipe was changed to an impossible one.
     """
     try:
-        record = _read(folder / RUN_FILE)
-        recipe = find_recipe(folder / RECIPE_FILE)
-        return TrainSettings(**record["settings"]), recipe
+        settings = TrainSettings(**_read(folder / RUN_FILE)["settings"])
+        (folder / RECIPE_FILE).stat()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _no_run(folder, "train", f"{RUN_FILE} and {RECIPE_FILE}") from error
+    return settings, find_recipe(folder / RECIPE_FILE)
 
 
 def _read(path: Path) -> Any:

@@ -6,16 +6,20 @@ import hashlib
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from convatlas.data.batches import EvalBatches
 from convatlas.data.cache import evaluation_images
+from convatlas.data.fingerprint import data_fingerprint
 from convatlas.data.parallel import Progress
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.source import ImageSource, Splits, open_source
+from convatlas.data.stream_source import open_stream
 from convatlas.data.testtime import Crop, ViewBatches, multi_scale, ten_crop
 from convatlas.data.verify import verify
 from convatlas.errors import CheckpointError, DataError, OptionError
@@ -25,6 +29,7 @@ from convatlas.pipeline.trained import TrainedModel, load_trained
 from convatlas.tasks.classify import Classification
 from convatlas.tasks.judged import PredictionSet
 from convatlas.tasks.metrics import Predictions
+from convatlas.train.checkpoint import read_checkpoint
 
 __all__ = ["Subject", "Views", "find_subject", "held_out_images", "predict", "subject_model"]
 
@@ -93,6 +98,8 @@ class Subject:
         seed: Decides which images are held out where no such part exists.
         holdout: Share that is held out then.
         skip_bad: Whether unreadable images are left out.
+        stream: Whether the run was trained from a stream.
+        validation: What was given to judge the stream by.
         is_own_data: Whether these are the images that the run held out.
         chose_on_these: Whether these images decided which epoch's weights were kept.
     """
@@ -105,6 +112,8 @@ class Subject:
     seed: int
     holdout: float
     skip_bad: bool
+    stream: bool
+    validation: str | None
     is_own_data: bool
     chose_on_these: bool
 
@@ -138,6 +147,8 @@ def find_subject(path: Path, data: str | None = None) -> Subject:
             seed=settings.get("seed", 0),
             holdout=settings.get("holdout", 0.2),
             skip_bad=settings.get("skip_bad", False),
+            stream=data is None and settings.get("stream", False),
+            validation=settings.get("validation"),
             is_own_data=data is None,
             chose_on_these=data is None and _kept_the_best(folder),
         )
@@ -161,9 +172,9 @@ def subject_model(subject: Subject) -> TrainedModel:
         CheckpointError: It cannot be read, or the checkpoint does not fit.
     """
     trained = load_trained(subject.folder)
-    if not subject.stem:
+    if not subject.stem or subject.weights.name == _WEIGHTS:
         return trained
-    state = read_state(subject.weights)
+    state = _checkpoint_state(subject.weights)
     for part in _PARTS:
         inside = {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)}
         if inside:
@@ -179,13 +190,20 @@ def subject_model(subject: Subject) -> TrainedModel:
     return trained
 
 
+def _checkpoint_state(weights: Path) -> Mapping[str, Tensor]:
+    """Return the tensors, checked by their hash where the metadata that hold it lie beside."""
+    if weights.with_suffix(".json").is_file():
+        return read_checkpoint(weights).tensors
+    return read_state(weights)
+
+
 def held_out_images(subject: Subject, classes: Sequence[str], progress: Progress) -> Splits:
     """Return the images of the subject; those to judge by are checked to be readable.
 
     Raises:
         DataError: Images that cannot be used, or other classes than the network's.
     """
-    splits = open_source(subject.data, seed=subject.seed, holdout=subject.holdout)
+    splits = _opened(subject)
     if tuple(splits.validation.classes) != tuple(classes):
         odd = sorted({*splits.validation.classes} ^ {*classes}) or ["another order"]
         raise DataError(
@@ -197,6 +215,13 @@ def held_out_images(subject: Subject, classes: Sequence[str], progress: Progress
     if subject.is_own_data:
         _require_unchanged(subject, readable)
     return readable
+
+
+def _opened(subject: Subject) -> Splits:
+    if not subject.stream:
+        return open_source(subject.data, seed=subject.seed, holdout=subject.holdout)
+    _, judged = open_stream(subject.data, subject.validation, seed=subject.seed)
+    return Splits(judged, judged, f"{judged.name}, which the stream was judged by")
 
 
 def predict(
@@ -238,14 +263,15 @@ def _require_unchanged(subject: Subject, splits: Splits) -> None:
     """Raise if images came or went since the training: what is held out now may be another part.
 
     Raises:
-        DataError: Another number of images in some class.
+        DataError: Another number of images in some class, or others in those held out.
     """
     try:
         record = json.loads((subject.folder / _DATA_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     parts = {"validation": splits.validation}
-    if not subject.skip_bad:  # what was left out of the training images is not known here
+    # What was left out of the training images is not known here, nor what a stream holds.
+    if not subject.skip_bad and not subject.stream:
         parts["train"] = splits.train
     for name, part in parts.items():
         then, now = record["counts"][name], Counter(part.labels)
@@ -255,6 +281,12 @@ def _require_unchanged(subject: Subject, splits: Splits) -> None:
                 f"{subject.data}, which changed since the training: some may have been trained "
                 "on, so restore them or pass other images by --data"
             )
+    expected = record.get("held_out_sha256")
+    if expected is not None and data_fingerprint(splits.validation) != expected:
+        raise DataError(
+            f"expected the validation images of {subject.name}, got others under {subject.data} in "
+            "equal number, which changed since the training: restore them or pass them by --data"
+        )
 
 
 def _kept_the_best(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ from convatlas.files import write_file, write_json
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.pretrained.reading import read_state
 from convatlas.models.registry import create_model
+from convatlas.pipeline.run_files import read_object
+from convatlas.pipeline.settings import RUN_FILE
 
 __all__ = ["TrainedModel", "load_trained", "save_trained"]
 
 _RECORD = "trained.json"
 _WEIGHTS = "trained.safetensors"
+_HASH = "weights_sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,10 @@ def save_trained(folder: Path, trained: TrainedModel) -> None:
         OutputError: The folder cannot be written.
     """
     state = {k: v.detach().cpu().contiguous() for k, v in trained.model.state_dict().items()}
-    write_file(folder / _WEIGHTS, save(state))
+    content = save(state)
+    write_file(folder / _WEIGHTS, content)
     record = {
+        _HASH: hashlib.sha256(content).hexdigest(),
         "name": trained.name,
         "options": trained.options,
         "classes": list(trained.classes),
@@ -67,6 +73,7 @@ def load_trained(folder: Path) -> TrainedModel:
     """
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        _require_unharmed(folder / _WEIGHTS, record.get(_HASH))
         with torch.random.fork_rng():
             model = create_model(record["name"], **record["options"])
         model.load_state_dict(read_state(folder / _WEIGHTS))
@@ -78,8 +85,17 @@ def load_trained(folder: Path) -> TrainedModel:
             Preprocessing.from_dict(record["preprocessing"]),
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConvAtlasError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        command = read_object(folder / RUN_FILE, []).get("kind", "run")
         raise CheckpointError(
             f"expected a finished run with {_RECORD} and {_WEIGHTS} in {folder}, got one that "
-            f"cannot be read ({reason}): finish it with `convatlas run --resume {folder}`"
+            f"cannot be read ({reason}): finish it with `convatlas {command} --resume {folder}`"
         ) from error
+
+
+def _require_unharmed(weights: Path, expected: str | None) -> None:
+    if expected is None:  # a run of before the hash was recorded
+        return
+    with weights.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+            raise CheckpointError(f"{weights.name} does not match the SHA-256 in {_RECORD}")

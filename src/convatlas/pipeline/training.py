@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -163,15 +164,27 @@ def held_out(job: Job, batch_size: int) -> EvalBatches:
 
 
 def _session(job: Job, resume: bool, watch: Watch) -> Session:
-    source = job.prepared.splits.train
-    summary = summarise(source)
+    splits = job.prepared.splits
+    source = splits.train
+    now = {"train": summarise(source), "validation": summarise(splits.validation)}
     return Session(
         resume=resume,
-        data=summary.to_dict(),
-        data_changes=lambda saved: differences(DataSummary.from_dict(saved), summary),
+        data={part: summary.to_dict() for part, summary in now.items()},
+        data_changes=lambda saved: _changes(saved, now),
         accept_changed_data=watch.accept_changed_data,
         describe=None if job.prepared.stream else source.describe,
     )
+
+
+def _changes(saved: Mapping[str, Any], now: Mapping[str, DataSummary]) -> list[str]:
+    """Return what changed since a checkpoint, in either part of the images."""
+    before = saved if "train" in saved else {"train": saved}  # held-out images came in later
+    return [
+        f"{part}: {words}"
+        for part, summary in now.items()
+        if part in before
+        for words in differences(DataSummary.from_dict(before[part]), summary)
+    ]
 
 
 def _trained(job: Job, model: ConvNet) -> TrainedModel:

@@ -23,7 +23,7 @@ from torch import Tensor
 from convatlas.errors import CheckpointError
 from convatlas.files import remove_staged, replace_file, stage_file
 
-__all__ = ["Checkpoint", "RunFolder"]
+__all__ = ["Checkpoint", "RunFolder", "read_checkpoint"]
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +103,12 @@ class RunFolder:
         tensors, metadata = self._pair("best")
         if not metadata.exists():
             raise CheckpointError(f"no best checkpoint in {self.path}: train a network there first")
-        return _read(tensors, metadata)
+        try:
+            return _read(tensors, metadata)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}: evaluate last.safetensors in its place, or start anew"
+            ) from error
 
     def load_last(self) -> Checkpoint:
         """Read ``last``; ``previous`` when a crash came between the two or ``last`` is damaged.
@@ -166,6 +171,15 @@ class RunFolder:
         for source, target in zip(staged, self._pair(name), strict=True):
             if source.exists():
                 replace_file(source, target)
+
+
+def read_checkpoint(tensors: Path) -> Checkpoint:
+    """Read the checkpoint whose tensors are in the file ``tensors``, its metadata beside it.
+
+    Raises:
+        CheckpointError: It is damaged, or its metadata is missing.
+    """
+    return _read(tensors, tensors.with_suffix(".json"))
 
 
 def _read(tensors: Path, metadata: Path) -> Checkpoint:

@@ -176,7 +176,8 @@ def recipe_text(name: str) -> str:
         UnknownNameError: No shipped recipe of that name; the nearest are in the message.
     """
     if name not in list_recipes():
-        raise UnknownNameError.of("recipe", name, list_recipes())
+        error = UnknownNameError.of("recipe", name, list_recipes())
+        raise UnknownNameError(f"{error}: see `convatlas recipes`, or pass a .toml file")
     return files("convatlas.train").joinpath(_FOLDER, f"{name}.toml").read_text(encoding="utf-8")
 
 
