@@ -29,8 +29,8 @@ from torch import Tensor
 
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.batches import TrainBatches
-from convatlas.data.folder import ImageFolder
 from convatlas.data.preprocess import IMAGENET
+from convatlas.data.sources.folder import ImageFolder
 from convatlas.data.views import DecodedViews
 from turns import HEADERS, compare
 

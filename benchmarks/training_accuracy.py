@@ -29,7 +29,7 @@ from convatlas.data.batches import EvalBatches, TrainBatches
 from convatlas.data.cache import evaluation_images
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.source import open_source
-from convatlas.data.splits import Subset
+from convatlas.data.sources.splits import Subset
 from convatlas.models.registry import create_model
 from convatlas.tasks.classify import Classification
 from convatlas.train.checkpoint import RunFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convatlas.data.digits import Digits
+from convatlas.data.sources.digits import Digits
 
 CLASSES = 3
 

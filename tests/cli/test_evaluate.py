@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from convatlas.data.digits import Digits
 from convatlas.data.preprocess import Preprocessing
+from convatlas.data.sources.digits import Digits
 from convatlas.models.registry import create_model
 from convatlas.pipeline.trained import TrainedModel, save_trained
 

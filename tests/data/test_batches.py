@@ -15,10 +15,10 @@ from sklearn.datasets import load_digits
 from convatlas.data.augmentation import Augmentation, for_digits
 from convatlas.data.batches import Batch, EvalBatches, TrainBatches
 from convatlas.data.cache import evaluation_images
-from convatlas.data.folder import ImageFolder
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.sampling import epoch_order
 from convatlas.data.source import open_source
+from convatlas.data.sources.folder import ImageFolder
 from convatlas.data.views import DecodedViews
 from convatlas.errors import DataError, OptionError
 

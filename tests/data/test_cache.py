@@ -12,9 +12,9 @@ from sklearn.datasets import load_sample_image
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.cache import OnDemandImages, evaluation_images, training_images
 from convatlas.data.draws import draw
-from convatlas.data.folder import ImageFolder
 from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import open_source
+from convatlas.data.sources.folder import ImageFolder
 from convatlas.data.views import DecodedViews
 from convatlas.errors import DataError
 

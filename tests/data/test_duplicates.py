@@ -7,8 +7,8 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
 from convatlas.data.duplicates import find_groups, leaks_of
-from convatlas.data.folder import ImageFolder
 from convatlas.data.inspection import inspect_source
+from convatlas.data.sources.folder import ImageFolder
 
 
 def fill(root, images):

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from convatlas.data.digits import Digits
 from convatlas.data.fingerprint import (
     DataSummary,
     content_hash,
@@ -17,8 +16,9 @@ from convatlas.data.fingerprint import (
     differences,
     summarise,
 )
-from convatlas.data.folder import ImageFolder
 from convatlas.data.source import Subset
+from convatlas.data.sources.digits import Digits
+from convatlas.data.sources.folder import ImageFolder
 from convatlas.errors import DataError
 
 

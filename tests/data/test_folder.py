@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from convatlas.data.decode import ImageHeader
-from convatlas.data.folder import ImageFolder
+from convatlas.data.sources.folder import ImageFolder
 from convatlas.errors import DataError
 
 

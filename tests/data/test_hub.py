@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convatlas.data import hub
+from convatlas.data.sources import hub
 from convatlas.data.decode import ImageHeader
-from convatlas.data.hub import HubStream
 from convatlas.data.source import open_source
-from convatlas.data.streams import Consumer, ImageStream
+from convatlas.data.sources.hub import HubStream
+from convatlas.data.sources.streams import Consumer, ImageStream
 from convatlas.errors import DataError, MissingExtraError
 from tar_writing import png
 

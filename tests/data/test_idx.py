@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from convatlas.data.decode import ImageHeader
-from convatlas.data.idx import read_idx
 from convatlas.data.source import open_source
+from convatlas.data.sources.idx import read_idx
 from convatlas.errors import DataError
 
 # Two images of 2×3 pixels, written by hand: type 8 (uint8), 3 dimensions, 2, 2, 3, the pixels.

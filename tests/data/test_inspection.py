@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageCms
 from sklearn.datasets import load_sample_image
 
-from convatlas.data.digits import Digits
-from convatlas.data.folder import ImageFolder
 from convatlas.data.inspection import inspect_source, pixel_digest
+from convatlas.data.sources.digits import Digits
+from convatlas.data.sources.folder import ImageFolder
 from convatlas.data.statistics import Extent
 
 

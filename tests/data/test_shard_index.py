@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from convatlas.data import shards
-from convatlas.data.shard_index import remembered
-from convatlas.data.shard_stream import ShardStream
+from convatlas.data.sources import shards
 from convatlas.data.source import open_whole
+from convatlas.data.sources.shard_index import remembered
+from convatlas.data.sources.shard_stream import ShardStream
 from convatlas.errors import DataError
 from tar_writing import png, write_tar
 

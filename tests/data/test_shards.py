@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from convatlas.data.decode import ImageHeader
-from convatlas.data.shard_files import expand
-from convatlas.data.shards import open_shards
 from convatlas.data.source import open_source
-from convatlas.data.splits import ImageSource, Splits
+from convatlas.data.sources.shard_files import expand
+from convatlas.data.sources.shards import open_shards
+from convatlas.data.sources.splits import ImageSource, Splits
 from convatlas.errors import DataError
 from local_server import Answer, serve
 from tar_writing import png, write_shards, write_tar

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
 from convatlas.data.source import Splits, Subset, open_source
-from convatlas.data.splits import choose_splits
+from convatlas.data.sources.splits import choose_splits
 from convatlas.data.verify import verify
 from convatlas.errors import DataError, OptionError
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from convatlas.data.folder import ImageFolder
 from convatlas.data.source import Subset, open_source
+from convatlas.data.sources.folder import ImageFolder
 from convatlas.data.statistics import Extent, channel_statistics, describe_source
 from convatlas.errors import DataError
 

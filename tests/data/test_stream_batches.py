@@ -14,9 +14,9 @@ from convatlas.data.augmentation import Augmentation
 from convatlas.data.batches import Batch, TrainBatches
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.sampling import epoch_order
-from convatlas.data.shard_stream import ShardStream
+from convatlas.data.sources.shard_stream import ShardStream
+from convatlas.data.sources.streams import SampleImages
 from convatlas.data.stream_batches import StreamBatches
-from convatlas.data.streams import SampleImages
 from convatlas.data.views import DecodedViews
 from convatlas.errors import DataError, OptionError
 from tar_writing import write_shards, write_tar

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convatlas.data.shard_stream import ShardStream
-from convatlas.data.streams import Consumer, ImageStream, Reader, Sample
+from convatlas.data.sources.shard_stream import ShardStream
+from convatlas.data.sources.streams import Consumer, ImageStream, Reader, Sample
 from convatlas.errors import CheckpointError, DataError, OptionError
 from tar_writing import write_shards, write_tar
 

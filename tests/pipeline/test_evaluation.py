@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from convatlas.data.digits import Digits
 from convatlas.data.fingerprint import data_fingerprint
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.source import open_source
+from convatlas.data.sources.digits import Digits
 from convatlas.errors import CheckpointError, DataError, OptionError
 from convatlas.models.registry import create_model
 from convatlas.pipeline.evaluation import EvaluationSettings, evaluate_runs
@@ -49,6 +49,16 @@ def make_run(folder, *, weights_seed=0, size=8, data="digits", seed=0, classes=N
     settings = {"data": str(data), "seed": seed, "skip_bad": False}
     (folder / "run.json").write_text(json.dumps({"settings": settings}))
     return folder
+
+
+def make_insects(folder):
+    """Write a folder of two classes, and the files of a run on it; return both."""
+    images = folder / "images"
+    for name in ("ant", "bee"):
+        (images / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), 20 * number).save(images / name / f"{number}.png")
+    return images, make_run(folder / "run", data=images, classes=("ant", "bee"))
 
 
 def judge(*runs, **settings):
@@ -214,12 +224,7 @@ def test_other_splits_and_classes_cannot_be_compared(run, tmp_path):
 
 
 def test_images_that_came_since_the_training_are_noticed(tmp_path):
-    images = tmp_path / "images"
-    for name in ("ant", "bee"):
-        (images / name).mkdir(parents=True)
-        for number in range(10):
-            Image.new("L", (8, 8), 20 * number).save(images / name / f"{number}.png")
-    run = make_run(tmp_path / "run", data=images, classes=("ant", "bee"))
+    images, run = make_insects(tmp_path)
     counts = {"train": [8, 8], "validation": [2, 2]}
     (run / "data.json").write_text(json.dumps({"counts": counts}))
     judge(run)
@@ -231,12 +236,7 @@ def test_images_that_came_since_the_training_are_noticed(tmp_path):
 
 
 def test_other_held_out_images_in_equal_number_are_noticed(tmp_path):
-    images = tmp_path / "images"
-    for name in ("ant", "bee"):
-        (images / name).mkdir(parents=True)
-        for number in range(10):
-            Image.new("L", (8, 8), 20 * number).save(images / name / f"{number}.png")
-    run = make_run(tmp_path / "run", data=images, classes=("ant", "bee"))
+    images, run = make_insects(tmp_path)
     held_out = open_source(str(images), seed=0).validation
     record = {
         "counts": {"train": [8, 8], "validation": [2, 2]},

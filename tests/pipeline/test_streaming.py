@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from convatlas.data.digits import Digits
 from convatlas.data.sampling import epoch_order
+from convatlas.data.sources.digits import Digits
 from convatlas.errors import CheckpointError, DataError, OptionError
 from convatlas.pipeline.evaluation import EvaluationSettings, evaluate_runs
 from convatlas.pipeline.preparation import fitting_recipe, lasting

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from convatlas import create_model
 from convatlas.data.batches import EvalBatches, TrainBatches
 from convatlas.data.cache import evaluation_images
-from convatlas.data.digits import Digits
 from convatlas.data.preprocess import Preprocessing
+from convatlas.data.sources.digits import Digits
 from convatlas.errors import OptionError
 from convatlas.tasks.classify import Classification
 from convatlas.train.checkpoint import Checkpoint

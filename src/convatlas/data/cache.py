@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from convatlas.data.parallel import Progress, ordered_map
 from convatlas.data.preprocess import Preprocessing
-from convatlas.data.splits import ImageSource
+from convatlas.data.sources.splits import ImageSource
 from convatlas.data.views import DecodedViews
 
 __all__ = [

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from convatlas.data.cifar import holds_cifar, open_cifar
 from convatlas.data.decode import printable
-from convatlas.data.digits import Digits
-from convatlas.data.folder import open_folder
-from convatlas.data.hub import holds_hub, open_hub
-from convatlas.data.idx import holds_idx, open_idx
-from convatlas.data.shards import holds_shards, open_shards
-from convatlas.data.splits import ImageSource, Splits, Subset, hold_out
-from convatlas.data.table import is_table, open_table
+from convatlas.data.sources.cifar import holds_cifar, open_cifar
+from convatlas.data.sources.digits import Digits
+from convatlas.data.sources.folder import open_folder
+from convatlas.data.sources.hub import holds_hub, open_hub
+from convatlas.data.sources.idx import holds_idx, open_idx
+from convatlas.data.sources.shards import holds_shards, open_shards
+from convatlas.data.sources.splits import ImageSource, Splits, Subset, hold_out
+from convatlas.data.sources.table import is_table, open_table
 from convatlas.errors import DataError, nearest
 
 __all__ = ["ImageSource", "Splits", "Subset", "open_source", "open_whole"]

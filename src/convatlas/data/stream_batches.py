@@ -12,8 +12,8 @@ from torch import Tensor
 from convatlas.data.augmentation import Augmentation
 from convatlas.data.draws import Draws
 from convatlas.data.preprocess import Preprocessing
+from convatlas.data.sources.streams import EpochReader, ImageStream, Sample, SampleImages
 from convatlas.data.stepped import Places, SteppedBatches
-from convatlas.data.streams import EpochReader, ImageStream, Sample, SampleImages
 from convatlas.data.views import DecodedViews
 from convatlas.errors import DataError
 

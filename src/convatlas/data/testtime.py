@@ -17,7 +17,7 @@ from PIL import Image
 from convatlas.data.batches import Batch
 from convatlas.data.parallel import ordered_map
 from convatlas.data.preprocess import Preprocessing, ResizeMode
-from convatlas.data.splits import ImageSource
+from convatlas.data.sources.splits import ImageSource
 from convatlas.errors import OptionError
 
 __all__ = ["Crop", "ViewBatches", "dense", "multi_scale", "ten_crop"]

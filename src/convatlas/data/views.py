@@ -21,7 +21,7 @@ from convatlas.data.draws import Draws, Frames, drawn_views
 from convatlas.data.jpeg import FACTORS, Jpeg, read_jpeg
 from convatlas.data.parallel import ordered_map
 from convatlas.data.preprocess import Preprocessing
-from convatlas.data.splits import ImageSource
+from convatlas.data.sources.splits import ImageSource
 from convatlas.data.warp import Views, resample
 
 __all__ = ["DecodedViews"]

@@ -12,8 +12,8 @@ from convatlas.analysis.latency import measure_latency
 from convatlas.data.cache import ImageArray, evaluation_images, training_images
 from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import ImageSource, Splits, Subset, open_source
+from convatlas.data.sources.streams import ImageStream
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
-from convatlas.data.streams import ImageStream
 from convatlas.data.verify import verify
 from convatlas.data.views import DecodedViews
 from convatlas.models.anatomy import ConvNet

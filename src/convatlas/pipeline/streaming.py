@@ -8,9 +8,9 @@ from pathlib import Path
 
 from convatlas.data.decode import printable
 from convatlas.data.source import Splits
+from convatlas.data.sources.stream_source import open_stream
+from convatlas.data.sources.streams import ImageStream, SampleImages
 from convatlas.data.statistics import describe_source
-from convatlas.data.stream_source import open_stream
-from convatlas.data.streams import ImageStream, SampleImages
 from convatlas.data.verify import verify
 from convatlas.errors import OptionError
 from convatlas.pipeline.preparation import Prepared, Progress

@@ -19,7 +19,7 @@ from convatlas.data.fingerprint import data_fingerprint
 from convatlas.data.parallel import Progress
 from convatlas.data.preprocess import Preprocessing
 from convatlas.data.source import ImageSource, Splits, open_source
-from convatlas.data.stream_source import open_stream
+from convatlas.data.sources.stream_source import open_stream
 from convatlas.data.testtime import Crop, ViewBatches, multi_scale, ten_crop
 from convatlas.data.verify import verify
 from convatlas.errors import CheckpointError, DataError, OptionError

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from convatlas.data.decode import EXTENSIONS, printable
-from convatlas.data.splits import ImageSource, Splits
-from convatlas.data.stored import ImageFiles
+from convatlas.data.sources.splits import ImageSource, Splits
+from convatlas.data.sources.stored import ImageFiles
 from convatlas.errors import DataError
 
 __all__ = ["ImageFolder", "open_folder", "subfolders"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convatlas.data.stored import PixelImages
+from convatlas.data.sources.stored import PixelImages
 
 __all__ = ["Digits"]
 

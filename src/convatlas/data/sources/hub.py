@@ -16,11 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convatlas.data.decode import printable, why_unreadable
-from convatlas.data.folder import subfolders
-from convatlas.data.labels import class_names, class_numbers
-from convatlas.data.splits import ImageSource, Splits, choose_splits, needed_splits, split_of
-from convatlas.data.stored import EmbeddedImages
-from convatlas.data.streams import Consumer, ImageStream, Reader, Sample, inner_order
+from convatlas.data.sources.folder import subfolders
+from convatlas.data.sources.labels import class_names, class_numbers
+from convatlas.data.sources.splits import (
+    ImageSource,
+    Splits,
+    choose_splits,
+    needed_splits,
+    split_of,
+)
+from convatlas.data.sources.stored import EmbeddedImages
+from convatlas.data.sources.streams import Consumer, ImageStream, Reader, Sample, inner_order
 from convatlas.errors import DataError, MissingExtraError
 from convatlas.fetch import is_offline
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from convatlas.data.decode import decode
 from convatlas.data.sampling import epoch_order
-from convatlas.data.stored import EmbeddedImages
+from convatlas.data.sources.stored import EmbeddedImages
 from convatlas.errors import CheckpointError, OptionError
 
 __all__ = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convatlas.data.decode import printable
-from convatlas.data.hub import HubStream, holds_hub, hub_splits
-from convatlas.data.labels import listed_classes
-from convatlas.data.shard_stream import ShardStream
-from convatlas.data.shards import holds_shards, open_split, shard_splits
 from convatlas.data.source import open_whole
-from convatlas.data.splits import ImageSource, Subset, needed_splits
-from convatlas.data.streams import ImageStream, SampleImages
+from convatlas.data.sources.hub import HubStream, holds_hub, hub_splits
+from convatlas.data.sources.labels import listed_classes
+from convatlas.data.sources.shard_stream import ShardStream
+from convatlas.data.sources.shards import holds_shards, open_split, shard_splits
+from convatlas.data.sources.splits import ImageSource, Subset, needed_splits
+from convatlas.data.sources.streams import ImageStream, SampleImages
 from convatlas.errors import DataError
 
 __all__ = ["open_stream"]

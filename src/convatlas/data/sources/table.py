@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.data.decode import printable, why_unreadable
-from convatlas.data.labels import class_names, class_numbers, listed_classes
-from convatlas.data.splits import ImageSource, Splits, choose_splits, split_of
-from convatlas.data.stored import ImageFiles
+from convatlas.data.sources.labels import class_names, class_numbers, listed_classes
+from convatlas.data.sources.splits import ImageSource, Splits, choose_splits, split_of
+from convatlas.data.sources.stored import ImageFiles
 from convatlas.errors import DataError, MissingExtraError
 
 __all__ = ["is_table", "open_table"]

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from convatlas.data.decode import printable
-from convatlas.data.labels import listed_classes
-from convatlas.data.shard_files import Borrower, is_plain
-from convatlas.data.shards import read_at, scan_shard, shard_labels, shard_splits
-from convatlas.data.splits import needed_splits
-from convatlas.data.streams import Consumer, ImageStream, Reader, Sample, inner_order
+from convatlas.data.sources.labels import listed_classes
+from convatlas.data.sources.shard_files import Borrower, is_plain
+from convatlas.data.sources.shards import read_at, scan_shard, shard_labels, shard_splits
+from convatlas.data.sources.splits import needed_splits
+from convatlas.data.sources.streams import Consumer, ImageStream, Reader, Sample, inner_order
 from convatlas.errors import DataError
 
 __all__ = ["ShardStream"]

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convatlas.data.decode import printable, why_unreadable
-from convatlas.data.labels import class_numbers, listed_classes
-from convatlas.data.splits import ImageSource, Splits, choose_splits
-from convatlas.data.stored import PixelImages
+from convatlas.data.sources.labels import class_numbers, listed_classes
+from convatlas.data.sources.splits import ImageSource, Splits, choose_splits
+from convatlas.data.sources.stored import PixelImages
 from convatlas.errors import DataError
 
 __all__ = ["holds_idx", "open_idx", "read_idx"]

@@ -21,12 +21,18 @@ from typing import BinaryIO
 import numpy as np
 
 from convatlas.data.decode import EXTENSIONS, printable, why_unreadable
-from convatlas.data.folder import subfolders
-from convatlas.data.labels import class_names, class_numbers, listed_classes
-from convatlas.data.shard_files import Shard, bring, expand, folder_of, is_shard_name
-from convatlas.data.shard_index import remembered
-from convatlas.data.splits import ImageSource, Splits, choose_splits, needed_splits, split_of
-from convatlas.data.stored import EmbeddedImages
+from convatlas.data.sources.folder import subfolders
+from convatlas.data.sources.labels import class_names, class_numbers, listed_classes
+from convatlas.data.sources.shard_files import Shard, bring, expand, folder_of, is_shard_name
+from convatlas.data.sources.shard_index import remembered
+from convatlas.data.sources.splits import (
+    ImageSource,
+    Splits,
+    choose_splits,
+    needed_splits,
+    split_of,
+)
+from convatlas.data.sources.stored import EmbeddedImages
 from convatlas.errors import DataError
 
 __all__ = [

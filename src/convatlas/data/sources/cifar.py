@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convatlas.data.decode import printable, why_unreadable
-from convatlas.data.splits import ImageSource, Splits, choose_splits
-from convatlas.data.stored import PixelImages
+from convatlas.data.sources.splits import ImageSource, Splits, choose_splits
+from convatlas.data.sources.stored import PixelImages
 from convatlas.errors import DataError
 
 __all__ = ["holds_cifar", "open_cifar"]
