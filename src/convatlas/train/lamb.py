@@ -7,17 +7,18 @@ which are norms and biases, take plain Adam steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from convatlas.train.tensorwise import TensorwiseOptimizer
 
 __all__ = ["LAMB"]
 
 
-class LAMB(Optimizer):
+class LAMB(TensorwiseOptimizer):
     """Layer-wise adaptive moments.
 
     With the bias-corrected first and second moments m and v of the gradient of a parameter x:
@@ -43,19 +44,6 @@ class LAMB(Optimizer):
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "epsilon": epsilon, "weight_decay": weight_decay}
         super().__init__(groups, defaults)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it by whether a closure is given
-        """Move every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
-        return loss
 
     def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         first, second = group["betas"]

@@ -7,17 +7,18 @@ before the momentum, so that steps already on their way keep the rate they were 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from convatlas.train.tensorwise import TensorwiseOptimizer
 
 __all__ = ["RMSProp"]
 
 
-class RMSProp(Optimizer):
+class RMSProp(TensorwiseOptimizer):
     """Steps divided by a running root mean square of the gradient.
 
     With gradient g, which includes ``weight_decay`` times the parameter w:
@@ -46,19 +47,6 @@ class RMSProp(Optimizer):
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "decay_rate": decay_rate}
         super().__init__(groups, {**defaults, "epsilon": epsilon, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it by whether a closure is given
-        """Move every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
-        return loss
 
     def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
