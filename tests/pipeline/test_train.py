@@ -14,7 +14,7 @@ from convatlas.data.source import open_source
 from convatlas.errors import CheckpointError, OptionError
 from convatlas.pipeline.preparation import build, lasting, prepare
 from convatlas.pipeline.settings import TrainSettings, new_folder
-from convatlas.pipeline.train import find_candidate, resume, train
+from convatlas.pipeline.train import find_candidate, resume, train, verify
 from convatlas.pipeline.trained import load_trained
 from convatlas.pipeline.training import first_network, make_job, make_parts
 from convatlas.pipeline.watching import Watch
@@ -157,6 +157,21 @@ def test_runs_that_start_at_once_get_a_folder_each(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: new_folder(tmp_path, "digits-net"), range(32)))
     assert len(set(made)) == 32
+
+
+def test_a_loss_that_is_not_finite_names_the_files(data, tmp_path):
+    recipe = PLAIN.override({"training.epochs": 3, "optimizer.lr": 1e12})
+    with pytest.raises(OptionError, match=r"on images \d+ \(class\d/[^)]+\.png\), "):
+        _train(data, tmp_path, recipe)
+
+
+def test_a_resume_is_verified_of_the_network_itself_without_its_growth(data):
+    recipe = PLAIN.override({"growth.network": "vgg11"})  # from which this network cannot grow
+    assert verify(_settings(data), 4, Quiet(), lambda *_: recipe).exact
+
+
+def test_no_name_leads_out_of_the_folder_of_runs(tmp_path):
+    assert new_folder(tmp_path, "a/../../b\n\\c").name == "a-..-..-b--c"
 
 
 def test_a_linear_probe_leaves_the_body_bit_for_bit(data, tmp_path):

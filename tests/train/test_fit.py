@@ -527,6 +527,26 @@ def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
         fit(other, Sign(), Batches(), Held(), recipe, run=run, session=Session(resume=True))
 
 
+def test_half_written_files_of_a_killed_process_are_removed_at_the_start(tmp_path: Path) -> None:
+    staged = tmp_path / ".last.safetensors.4711.tmp"
+    staged.write_bytes(b"half")
+    train(tmp_path, recipe_of({"training.epochs": 1}))
+    assert not staged.exists()
+
+
+def test_each_epoch_is_timed_and_of_equal_headlines_the_later_is_best(tmp_path: Path) -> None:
+    class Even(Sign):
+        def evaluate(self, model: nn.Module, batches: Any) -> Score:
+            return Score(0.5)
+
+    recipe = recipe_of({"training.epochs": 2})
+    history = fit(net(), Even(), Batches(), Held(), recipe, run=RunFolder(tmp_path))
+    for report in history.epochs:
+        images = 8 * STEPS
+        assert report.images_per_second * report.seconds == pytest.approx(images)
+        assert report.best
+
+
 def test_a_finished_run_resumes_to_its_history(tmp_path: Path) -> None:
     recipe = recipe_of({"training.epochs": 2})
     history = train(tmp_path, recipe)

@@ -153,6 +153,17 @@ def test_an_impossible_value_is_named_in_one_line(values: dict[str, object], mes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("word", ["name", "paper", "evidence"])
+def test_a_word_that_is_no_text_is_refused(word: str) -> None:
+    with pytest.raises(OptionError, match=f"mine.toml: {word} must be text, got 3"):
+        Recipe.from_toml(f"{word} = 3", "mine.toml")
+
+
+@pytest.mark.parametrize("path", ["/runs/teacher", "./teacher", "~/teacher", "../a-b/c_d"])
+def test_a_path_needs_no_quotes(path: str) -> None:
+    assert parse_setting(f"loss.teacher={path}") == ("loss.teacher", path)
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -108,11 +108,11 @@ def recolor(x: Tensor, brightness: Floats, contrast: Floats, saturation: Floats)
     """
     b, c, s = (_column(values, x.device, x.ndim) for values in (brightness, contrast, saturation))
     if x.shape[1] == 1:
-        mean = x.mean(dim=(1, 2, 3), keepdim=True)
+        mean = _mean(x)
         return (x * (c * b)).add_((1 - c) * b * mean).clamp_(0, 1)
     luma = x[:, :1] * _LUMA[0]
     luma.add_(x[:, 1:2], alpha=_LUMA[1]).add_(x[:, 2:], alpha=_LUMA[2])
-    mean = luma.mean(dim=(1, 2, 3), keepdim=True)
+    mean = _mean(luma)
     grey = luma.mul_((1 - s) * c * b).add_((1 - c) * b * mean)
     return (x * (s * c * b)).add_(grey).clamp_(0, 1)
 
@@ -133,6 +133,14 @@ def erase(x: Tensor, rectangles: Rectangles, fill: tuple[float, ...]) -> Tensor:
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     color = torch.tensor(fill, dtype=x.dtype, device=x.device)[None, :, None, None]
     return torch.where(inside, color, x)
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Return the mean of each image of (N, 1, H, W), as (N, 1, 1, 1).
+
+    First along rows, because torch splits the sum of a lone large image among its threads.
+    """
+    return x.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True)
 
 
 def _grid(views: Views, height: int, width: int, size: int, device: torch.device) -> Tensor:

@@ -112,11 +112,13 @@ class TrainSettings:
 def new_folder(parent: Path, name: str) -> Path:
     """Make ``parent / name``, or the first of ``name-2``, ``name-3``, … that does not exist.
 
-    Runs that start at the same moment get a folder each.
+    Runs that start at the same moment get a folder each. What a folder's name cannot hold, such
+    as the slash in ``hf:user/set``, becomes a dash.
 
     Raises:
         OutputError: The folder cannot be made.
     """
+    name = "".join(each if each.isprintable() and each not in "/\\" else "-" for each in name)
     folder, number = parent / name, 1
     while not make_folder(folder):
         number += 1

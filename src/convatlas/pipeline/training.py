@@ -178,12 +178,10 @@ def _session(job: Job, resume: bool, watch: Watch) -> Session:
 
 def _changes(saved: Mapping[str, Any], now: Mapping[str, DataSummary]) -> list[str]:
     """Return what changed since a checkpoint, in either part of the images."""
-    before = saved if "train" in saved else {"train": saved}  # held-out images came in later
     return [
         f"{part}: {words}"
         for part, summary in now.items()
-        if part in before
-        for words in differences(DataSummary.from_dict(before[part]), summary)
+        for words in differences(DataSummary.from_dict(saved[part]), summary)
     ]
 
 

@@ -44,7 +44,7 @@ _SECTIONS: dict[str, type[Any]] = {
 }
 _WORDS = ("name", "paper", "evidence")
 _BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")  # .02, which TOML wants as 0.02
-_NAME = re.compile(r"[A-Za-z_][\w./:@-]*")
+_NAME = re.compile(r"[A-Za-z_~./][\w./:@~-]*")  # or a path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,9 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        for word in _WORDS:
+            if not isinstance(getattr(self, word), str):
+                raise OptionError(f"{word} must be text, got {getattr(self, word)!r}: quote it")
         epochs, warmup = self.training.epochs, self.schedule.warmup_epochs
         if warmup >= epochs:
             raise OptionError(

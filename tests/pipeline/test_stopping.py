@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convatlas.pipeline.stopping import resumable
+from convatlas.train.interrupt import Interrupted
+
+
+def test_ctrl_c_says_how_to_go_on_in_words_a_shell_takes() -> None:
+    with pytest.raises(KeyboardInterrupt) as bare, resumable("run", Path("runs/my ants")):
+        raise KeyboardInterrupt
+    assert str(bare.value) == "stopped; go on with: convatlas run --resume 'runs/my ants'"
+    with pytest.raises(Interrupted) as told, resumable("train", Path("runs/x")):
+        raise Interrupted(2, 31)
+    assert str(told.value) == (
+        "stopped after 31 steps (2 whole epochs); go on with: convatlas train --resume runs/x"
+    )
+    assert (told.value.epochs_done, told.value.steps_done) == (2, 31)
