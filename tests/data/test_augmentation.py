@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from convatlas.data.augmentation import Augmentation, for_digits, for_photos
+from augmentations import DIGITS, PHOTOS
+from convatlas.data.augmentation import Augmentation
 from convatlas.errors import OptionError
 
 
@@ -15,8 +16,8 @@ from convatlas.errors import OptionError
     "record",
     [
         Augmentation(),
-        for_photos(),
-        for_digits(),
+        PHOTOS,
+        DIGITS,
         Augmentation(policy="randaugment", policy_magnitude=21, mixup=0.2, cutmix=1.0, repeats=3),
     ],
 )
@@ -35,7 +36,7 @@ def test_a_recipe_names_only_what_it_varies() -> None:
 def test_shifts_are_whole_pixels_of_the_side() -> None:
     cifar = Augmentation(shift=0.125)
     assert [cifar.shift_pixels(side) for side in (32, 64, 3)] == [4, 8, 1]
-    assert [for_digits().shift_pixels(side) for side in (8, 28, 32)] == [1, 2, 2]
+    assert [DIGITS.shift_pixels(side) for side in (8, 28, 32)] == [1, 2, 2]
     assert Augmentation().shift_pixels(224) == 0
 
 

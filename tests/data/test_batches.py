@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from convatlas.data.augmentation import Augmentation, for_digits
+from augmentations import DIGITS
+from convatlas.data.augmentation import Augmentation
 from convatlas.data.batches import Batch, EvalBatches, TrainBatches
 from convatlas.data.cache import evaluation_images
 from convatlas.data.preprocess import Preprocessing
@@ -39,7 +40,7 @@ def digits(count: int) -> tuple[np.ndarray, list[int]]:
 
 def train(count: int, batch_size: int, augmentation: Augmentation | None = None) -> TrainBatches:
     images, labels = digits(count)
-    return TrainBatches(images, labels, GREY, augmentation or for_digits(), batch_size, 7)
+    return TrainBatches(images, labels, GREY, augmentation or DIGITS, batch_size, 7)
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -141,7 +142,7 @@ def test_images_on_demand_give_the_same_batches() -> None:
     ):
         assert equal(one, other)
     first, second = (
-        TrainBatches(images, source.labels, GREY, for_digits(), 32, 0).batch(1, 2)
+        TrainBatches(images, source.labels, GREY, DIGITS, 32, 0).batch(1, 2)
         for images in (stored, lazy)
     )
     assert equal(first, second)
@@ -255,7 +256,7 @@ def test_a_batch_that_chance_spares_is_all_its_own() -> None:
 
 
 def test_repeated_images_come_together_in_different_views() -> None:
-    batches = train(50, 12, replace(for_digits(), repeats=3))
+    batches = train(50, 12, replace(DIGITS, repeats=3))
     epoch = list(batches.epoch(1))
     assert [len(batch.labels) for batch in epoch] == [12, 12, 12, 12, 2]
     indices = torch.cat([batch.indices for batch in epoch]).numpy()
@@ -275,7 +276,7 @@ def test_each_epoch_has_its_size() -> None:
     images, labels = digits(20)
     for source in (images, DecodedViews(open_source("digits").validation, GREY)):
         names = labels if source is images else source.source.labels
-        batches = TrainBatches(source, names, GREY, for_digits(), 10, 7, sizes=[4, 6, 8])
+        batches = TrainBatches(source, names, GREY, DIGITS, 10, 7, sizes=[4, 6, 8])
         assert [batches.batch(epoch, 0).images.shape[2:] for epoch in range(3)] == [
             (4, 4),
             (6, 6),
@@ -283,15 +284,15 @@ def test_each_epoch_has_its_size() -> None:
         ]
         with pytest.raises(OptionError, match="0 ≤ epoch < 3, got 3"):
             batches.batch(3, 0)
-    last = TrainBatches(images, labels, GREY, for_digits(), 10, 7, sizes=[4, 6, 8]).batch(2, 1)
-    assert equal(last, TrainBatches(images, labels, GREY, for_digits(), 10, 7).batch(2, 1))
+    last = TrainBatches(images, labels, GREY, DIGITS, 10, 7, sizes=[4, 6, 8]).batch(2, 1)
+    assert equal(last, TrainBatches(images, labels, GREY, DIGITS, 10, 7).batch(2, 1))
     for sizes in ([4, 9], [0]):
         with pytest.raises(OptionError, match=r"sizes in 1…8, the input size"):
-            TrainBatches(images, labels, GREY, for_digits(), 10, 7, sizes=sizes)
+            TrainBatches(images, labels, GREY, DIGITS, 10, 7, sizes=sizes)
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
-@pytest.mark.parametrize("augmentation", [Augmentation(mixup=0.4, flip=True), for_digits(), ALL])
+@pytest.mark.parametrize("augmentation", [Augmentation(mixup=0.4, flip=True), DIGITS, ALL])
 def test_processes_share_the_batch_of_one(augmentation: Augmentation, world_size: int) -> None:
     whole = train(60, 24, augmentation)
     shards = [whole.shard(rank, world_size) for rank in range(world_size)]
@@ -343,7 +344,7 @@ def test_batches_on_a_gpu_are_those_of_the_processor() -> None:
     images, labels = digits(50)
     for epoch in range(2):
         here, there = (
-            TrainBatches(images, labels, GREY, for_digits(), 16, 7, device=device).batch(epoch, 1)
+            TrainBatches(images, labels, GREY, DIGITS, 16, 7, device=device).batch(epoch, 1)
             for device in ("cpu", "cuda")
         )
         assert there.images.is_cuda

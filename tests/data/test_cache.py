@@ -55,6 +55,25 @@ def test_training_has_a_margin_around_what_evaluation_sees(folder: ImageFolder) 
     assert 0 < difference.mean() < 3
 
 
+def test_large_jpegs_are_shrunk_to_twice_the_side_at_least(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (700, 300)).save(tmp_path / label / "1.jpg")
+    decoded: list[int] = []
+    load = ImageFolder.load
+
+    def watched(source: ImageFolder, index: int, at_least: int | None = None) -> Image.Image:
+        image = load(source, index, at_least)
+        decoded.append(min(image.size))
+        return image
+
+    monkeypatch.setattr(ImageFolder, "load", watched)
+    training_images(ImageFolder(tmp_path), SMALL)
+    assert decoded == [150, 150]  # half; a quarter would be below 2 · 64
+
+
 def test_training_margin_of_the_other_modes(folder: ImageFolder) -> None:
     padded = replace(SMALL, resize_mode="crop_padding")
     wide = training_images(folder, padded)

@@ -69,6 +69,9 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"labels below 2, .*batches\.meta\.txt, got 7"):
         open_source(folder)
     path.write_bytes(whole)
+    (folder / "batches.meta.txt").write_text("cat\ncat\n")
+    with pytest.raises(DataError, match=r"batches\.meta\.txt, each once, got 'cat' twice"):
+        open_source(folder)
     (folder / "batches.meta.txt").unlink()
     with pytest.raises(DataError, match=r"batches\.meta\.txt, got a file .* no such file"):
         open_source(folder)

@@ -36,6 +36,16 @@ def photos():
     return [image.crop(box) for image in (china, flower) for box in boxes]
 
 
+def test_a_group_inside_a_split_hides_no_leak(tmp_path, photos):
+    a, b, c, *_ = photos
+    names = {"a": ("train/cat/a", "val/cat/a"), "b": ("val/cat/b1", "val/cat/b2")}
+    files = {f"{name}.png": {"a": a, "b": b}[key] for key, found in names.items() for name in found}
+    fill(tmp_path, {**files, "train/dog/c.png": c, "val/dog/c.png": c})
+    groups = groups_of(tmp_path)
+    leaks = {leaks_of(order, "train", "val") for order in (groups, groups[::-1])}
+    assert [(leak.images, leak.same_pixels) for leak in leaks] == [(2, 2)]
+
+
 def test_copies_across_splits_come_first_then_other_labels_then_the_rest(tmp_path, photos):
     a, b, c, d, e, f, *_ = photos
     fill(

@@ -92,6 +92,12 @@ def test_a_class_more(folder):
     assert changes(folder, add) == ["1 class added: owl", "1 image added: owl/1.png"]
 
 
+def test_a_class_without_images_more():
+    digits, more = Digits(), Digits()
+    more.classes = (*more.classes, "ten")
+    assert differences(summarise(digits), summarise(more)) == ["1 class added: ten"]
+
+
 def test_a_label_that_changed_and_names_that_were_not_kept():
     before = summarise(Subset(Digits(), range(20)))
     label = before.names["digit 0"]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convatlas.data.sources import hub
 from convatlas.data.decode import ImageHeader
 from convatlas.data.source import open_source
+from convatlas.data.sources import hub
 from convatlas.data.sources.hub import HubStream
 from convatlas.data.sources.streams import Consumer, ImageStream
 from convatlas.errors import DataError, MissingExtraError

@@ -107,12 +107,24 @@ def test_train_alone_is_split(tmp_path: Path) -> None:
         (b"", "got an empty file"),
         (TWO_LABELS, r"images \(N, height, width\) .*got \(2,\)"),
         (idx(np.zeros((3, 2, 2), dtype=np.uint8)), r"got \(3, 2, 2\) and \(4,\)"),
+        (idx(np.zeros((4, 0, 2), dtype=np.uint8)), r"expected images .*got \(4, 0, 2\)"),
+        # 2³² × 2³¹ × 2 would be 0 in 64 bits
+        (bytes.fromhex("00000803 80000000 80000000 00000004"), "18,446,744,073,709,551,616 bytes"),
     ],
 )
 def test_damage_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
     write_set(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
+        open_source(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"1\n", b"one 65\n", b"1 1114112\n", b"\xff\xfe"])
+def test_a_mapping_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    write_set(tmp_path, "emnist-digits-")
+    (tmp_path / "emnist-digits-mapping.txt").write_bytes(content)
+    with pytest.raises(DataError, match=r"code per line in .*emnist-digits-mapping\.txt") as caught:
         open_source(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from convatlas.data.sources import shards
 from convatlas.data.source import open_whole
+from convatlas.data.sources import shards
 from convatlas.data.sources.shard_index import remembered
 from convatlas.data.sources.shard_stream import ShardStream
 from convatlas.errors import DataError

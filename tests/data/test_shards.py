@@ -171,6 +171,10 @@ IMAGE, LABEL = ("k.png", png(0)), ("k.cls", b"0")
         ([IMAGE, ("k.cls", b"\xff\xfe")], "no UTF-8"),
         ([IMAGE, ("k.json", b"{")], "expected JSON in the sample k"),
         ([IMAGE, ("k.json", b"[1]")], "expected a label"),
+        ([IMAGE, ("k.json", b'{"label": [1]}')], r"one label in the sample k .*got the list \[1\]"),
+        ([IMAGE, ("k.json", b'{"label": {"a": 1}}')], "got the dict"),
+        ([IMAGE, ("k.json", b"[" * 100_000)], "expected JSON in the sample k"),
+        ([("a\nb/k.png", png(0))], r"expected a label in the sample a\?b/k"),
         ([IMAGE, LABEL], "two classes or more"),
     ],
 )

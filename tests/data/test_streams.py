@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from convatlas.data.sources.shard_stream import ShardStream
-from convatlas.data.sources.streams import Consumer, ImageStream, Reader, Sample
+from convatlas.data.sources.stream_source import open_stream
+from convatlas.data.sources.streams import Consumer, EpochReader, ImageStream, Reader, Sample
 from convatlas.errors import CheckpointError, DataError, OptionError
-from tar_writing import write_shards, write_tar
+from tar_writing import png, write_shards, write_tar
 
 CLASSES = ("even", "odd")
 COUNTS = [5, 1, 4, 7]
@@ -187,6 +188,37 @@ def test_an_epoch_is_read_by_places(spec: str) -> None:
         assert greys(iter(sample for sample in found if sample)) == expected[first::2]
         assert reader.sample(TOTAL) is reader.sample(TOTAL) is None
         assert reader.before == TOTAL
+
+
+def test_a_shard_that_is_passed_over_whole_is_not_opened() -> None:
+    opened: list[int] = []
+
+    def open_shard(shard: int, following: int | None) -> AbstractContextManager[Reader]:
+        del following
+        opened.append(shard)
+        return nullcontext(lambda place: Sample(f"{shard}.{place}", b"", 0))
+
+    first_of_the_next = EpochReader([5, 6], open_shard, {5: 3, 6: 3}).sample(3)
+    assert first_of_the_next is not None
+    assert (first_of_the_next.name, opened) == ("6.0", [6])
+
+
+def test_images_to_judge_by_get_the_class_numbers_of_the_stream(tmp_path: Path) -> None:
+    train = write_shards(tmp_path / "train", [4])
+    (train / "classes.txt").write_text("zebra\nant\nbee\n")
+    for name, grey in (("ant", 1), ("zebra", 0)):
+        folder = tmp_path / "judged" / name
+        folder.mkdir(parents=True)
+        (folder / "1.png").write_bytes(png(grey))
+    _, judged = open_stream(str(train), str(tmp_path / "judged"))
+    assert judged.classes == ("zebra", "ant", "bee")
+    assert [(int(np.asarray(judged.load(i))[0, 0]), judged.labels[i]) for i in range(2)] == [
+        (1, 1),
+        (0, 0),
+    ]
+    (train / "classes.txt").write_text("ant\nbee\n")
+    with pytest.raises(DataError, match="classes of the stream in judged, got also zebra"):
+        open_stream(str(train), str(tmp_path / "judged"))
 
 
 def test_the_length_is_known_where_it_is_cheap(tmp_path: Path, spec: str) -> None:

@@ -91,7 +91,7 @@ def test_absolute_paths_and_repeats(folder: Path, tmp_path_factory: pytest.TempP
     [
         ("name,label\n", "a column path, file, filename or image in .*, got name, label"),
         ("path,kind\n0.png,a\n", "a column label, class or target in .*, got path, kind"),
-        ("", "got an empty file"),
+        ("", "got no names in its first line"),
         (HEADER, "expected a row per image in .*, got none"),
         (HEADER + "0.png,a\n9.png,b\n8.png,b\n", r"got 9\.png in line 3 of t\.csv and 1 more"),
         (HEADER + "0.png,a\n1.png,\n", "expected a label in line 3 of .*, got an empty cell"),
@@ -103,6 +103,9 @@ def test_absolute_paths_and_repeats(folder: Path, tmp_path_factory: pytest.TempP
         ("path,label,split\n0.png,a,\n", "train, val or test in line 2 of .*''"),
         ("path,label,split\n0.png,a,train\n0.png,a,val\n", "one split for 0.png .*line 2 .*line 3"),
         (HEADER + '0.png,"a\n', "cannot be read because"),
+        (HEADER + "0.png,a\n./0.png,b\n", "one label for ./0.png .*line 2 .*line 3"),
+        (HEADER + "0.png,a\n" + "x" * 5000 + ",b\n", "line 3 of t.csv, which do not exist"),
+        ("\n" + HEADER + "0.png,a\n", "got no names in its first line"),
     ],
 )
 def test_faults_are_one_line_that_names_the_row(folder: Path, text: str, message: str) -> None:

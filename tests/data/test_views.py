@@ -188,6 +188,7 @@ def test_orientation_is_found_behind_other_blocks() -> None:
         (content, 6),
         (saved(PHOTOS["coffee"][:64, :96], xmp=xmp), 8),
         (saved(PHOTOS["coffee"][:64, :96], comment=b"Exif\x00\x00"), 1),
+        (content[:2] + b"\xff\xff" + content[2:], 6),  # fill bytes, as the standard allows
     ):
         assert read_jpeg(file).orientation == orientation
         upright = decode(file)
@@ -312,3 +313,5 @@ def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(DataError, match=r"limit of 2,000 pixels.*photo 0"):
         show(files, CROPS, 64)
+    for width, known in ((50, True), (51, False)):  # Pillow refuses what is above twice the limit
+        assert (read_jpeg(saved(PHOTOS["chelsea"][:40, :width])) is not None) == known

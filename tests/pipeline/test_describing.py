@@ -51,6 +51,12 @@ def test_the_sheet_shows_six_images_of_each_class_from_first_to_last(folder):
         assert picture.pixels.dtype == np.uint8
 
 
+def test_a_limit_draws_from_everywhere_in_a_split(folder):
+    report = describe(folder, limit=11)
+    assert [(split.looked_at, split.images) for split in report.splits] == [(8, 16), (3, 6)]
+    assert list(report.sheet) == ["cat", "dog"]  # the first eight of train are cats
+
+
 def test_digits_are_shown_as_they_are():
     report = describe("digits", limit=100)
     assert [split.name for split in report.splits] == ["train", "held-out"]

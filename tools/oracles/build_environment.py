@@ -28,6 +28,7 @@ CONSTRAINED = (
     "safetensors",
     "scikit-image",
     "scikit-learn",
+    "simplejpeg",
 )
 
 # Without their dependencies: each of them asks for a torch or torchvision of its own.

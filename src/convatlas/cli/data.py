@@ -18,7 +18,7 @@ __all__ = ["data"]
 
 def data(
     source: Annotated[
-        str, typer.Argument(metavar="DATA", help="What `run --data` takes: a folder, 'digits' …")
+        str, typer.Argument(metavar="DATA", help="Images, as for `convatlas train`.")
     ],
     html: Annotated[
         Path | None, typer.Option(help="HTML page to write, or a folder for it.")

@@ -15,7 +15,7 @@ __all__ = ["run"]
 
 def run(
     data: Annotated[
-        str, typer.Option(help="'digits' (scikit-learn's), or a folder with a folder per class.")
+        str, typer.Option(help="'digits', a folder, a table of paths, shards: see docs/data.md.")
     ] = "digits",
     max_macs: Annotated[
         str | None, typer.Option(help="Largest number of multiply-accumulates per image: 300M.")

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from convatlas.errors import OptionError, nearest
 
-__all__ = ["Augmentation", "Padding", "Policy", "for_digits", "for_photos"]
+__all__ = ["Augmentation", "Padding", "Policy"]
 
 Padding = Literal["edge", "zeros"]
 Policy = Literal["none", "randaugment", "trivialaugment"]
@@ -128,22 +128,6 @@ class Augmentation:
                 raise OptionError(f"an augmentation has no field {name!r}{hint}")
         lists = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **lists})
-
-
-def for_photos() -> Augmentation:
-    """Return changes that leave a photo's class alone: crops, mirroring, moderate colour.
-
-    Crops keep at least 35 % of the area, because smaller ones would magnify the images, which
-    are held in memory only slightly above the input's size, more than 1.5 times.
-    """
-    return Augmentation(
-        crop_scale=(0.35, 1.0), flip=True, brightness=0.2, contrast=0.2, saturation=0.2
-    )
-
-
-def for_digits() -> Augmentation:
-    """Return small shifts, rotations and zooms, and no mirroring: a mirrored 2 is no 2."""
-    return Augmentation(shift=1 / 14, rotate_degrees=10.0, zoom=0.1, padding="zeros")
 
 
 def _is_range(value: object) -> bool:

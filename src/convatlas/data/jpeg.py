@@ -98,6 +98,9 @@ def _may_be_turned(data: bytes) -> bool:
     """Look for an orientation in the blocks before the pixels; to find it costs a parser."""
     place = len(_START)
     while place + 4 <= len(data) and data[place] == _MARKER:
+        if data[place + 1] == _MARKER:  # fill bytes may stand before a marker
+            place += 1
+            continue
         length = int.from_bytes(data[place + 2 : place + 4], "big")
         block = data[place + 4 : place + 2 + length]
         if data[place + 1] == _APP1 and any(mark in block for mark in _TURNED):

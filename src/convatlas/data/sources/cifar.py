@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convatlas.data.decode import printable, why_unreadable
+from convatlas.data.sources.labels import read_classes
 from convatlas.data.sources.splits import ImageSource, Splits, choose_splits
 from convatlas.data.sources.stored import PixelImages
 from convatlas.errors import DataError
@@ -62,7 +63,7 @@ def open_cifar(spec: str) -> Splits | ImageSource:
     """
     folder = Path(spec.removesuffix(_COARSE)).expanduser()
     layout = _layout(spec) or _CIFAR10
-    classes = _names(folder / layout.names)
+    classes = read_classes(folder / layout.names)
     parts: dict[str, ImageSource] = {}
     for split, pattern in (("train", layout.train), ("test", layout.test)):
         if paths := sorted(folder.glob(pattern)):
@@ -84,17 +85,6 @@ def _layout(spec: str) -> _Layout | None:
     if (folder / _CIFAR100.train).is_file():
         return _CIFAR100_COARSE if spec.endswith(_COARSE) else _CIFAR100
     return None
-
-
-def _names(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"expected one class name per line in {printable(path)}, got a file that cannot be "
-            f"read because {why_unreadable(error)}: unpack the archive again"
-        ) from error
-    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _records(path: Path, layout: _Layout, num_classes: int) -> NDArray[np.uint8]:

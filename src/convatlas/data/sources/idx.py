@@ -8,6 +8,7 @@ handwritten digits", section "File formats".
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -114,7 +115,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             "it again"
         )
     shape = struct.unpack(f">{dimensions}I", content[4:start])
-    expected, got = int(np.prod(shape, dtype=np.int64)), len(content) - start
+    expected, got = math.prod(shape), len(content) - start
     if got != expected:
         fault = "truncated" if got < expected else "longer than it declares"
         raise DataError(
@@ -157,14 +158,26 @@ def _classes(
 ) -> tuple[int, tuple[str, ...]]:
     """Return the smallest class number, and the class names from that one on."""
     mapping = folder / f"{collection}mapping.txt"
-    if collection and mapping.is_file():  # each line: class number, code of its character, …
-        rows = [line.split() for line in mapping.read_text().splitlines() if line.strip()]
-        codes = {int(row[0]): chr(int(row[1])) for row in rows}
-        return min(codes), tuple(codes[number] for number in sorted(codes))
+    if collection and mapping.is_file():
+        return _mapped(mapping)
     if names := listed_classes(folder):
         return 0, names
     highest = max((int(part.max()) for part in labels if part.size), default=0)
     return 0, tuple(str(number) for number in range(max(highest, 1) + 1))
+
+
+def _mapped(path: Path) -> tuple[int, tuple[str, ...]]:
+    """Return the same, read from lines of a class number and the code of its character."""
+    try:
+        rows = [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        codes = {int(row[0]): chr(int(row[1])) for row in rows}
+        first, names = min(codes), tuple(codes[number] for number in sorted(codes))
+    except (OSError, ValueError, IndexError, OverflowError) as error:
+        raise DataError(
+            f"expected a class number and a character code per line in {printable(path)}, got "
+            f"a file that cannot be read because {why_unreadable(error)}: download it again"
+        ) from error
+    return first, names
 
 
 def _require_agreement(
@@ -175,4 +188,8 @@ def _require_agreement(
             f"expected images (N, height, width) in {printable(paths[0].name)} and as many labels "
             f"(N,) in {printable(paths[1].name)}, got {pixels.shape} and {labels.shape}: the files "
             "do not belong together"
+        )
+    if not pixels.size:
+        raise DataError(
+            f"expected images in {printable(paths[0].name)}, got {pixels.shape}: download it again"
         )

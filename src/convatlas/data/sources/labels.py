@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from convatlas.data.decode import printable
+from convatlas.data.decode import printable, why_unreadable
 from convatlas.errors import DataError, nearest
 
-__all__ = ["class_names", "class_numbers", "listed_classes"]
+__all__ = ["class_names", "class_numbers", "listed_classes", "read_classes"]
 
 Label = str | int
 CLASSES_FILE = "classes.txt"
@@ -21,18 +21,24 @@ CLASSES_FILE = "classes.txt"
 def listed_classes(folder: Path) -> tuple[str, ...] | None:
     """Return the lines of ``classes.txt`` in ``folder``, or None where there is none.
 
+    The errors are those of :func:`read_classes`.
+    """
+    path = folder / CLASSES_FILE
+    return read_classes(path) if path.is_file() else None
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the class names in a text file, one per line.
+
     Raises:
         DataError: It cannot be read, holds a name twice, or fewer than two.
     """
-    path = folder / CLASSES_FILE
-    if not path.is_file():
-        return None
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"expected one class name per line in {printable(path)}, got a file that cannot be "
-            f"read ({error}): save it as UTF-8"
+            f"read because {why_unreadable(error)}: restore it, or save it as UTF-8"
         ) from error
     names = tuple(line.strip() for line in lines if line.strip())
     twice = [name for name, count in Counter(names).items() if count > 1]

@@ -49,7 +49,7 @@ __all__ = [
 
 _BLOCK = 512  # of a tar; at least one of zeros ends it
 _META = re.compile(r"__[^/]*__(?:$|/)")
-_MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]+)")
+_MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]+)", re.DOTALL)
 _LABEL_KEYS = ("label", "cls")
 _WORD = re.compile(r"[A-Za-z]+")
 
@@ -280,12 +280,18 @@ def _sample(key: str, members: list[_Member], file: BinaryIO, shard: Shard) -> S
 def _json_label(text: str, shown: str) -> str | int | None:
     try:
         record = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"expected JSON in {shown}, got text that is none ({error}): write the shard again"
         ) from error
     known = record if isinstance(record, dict) else {}
-    return next((known[name] for name in _LABEL_KEYS if name in known), None)
+    label = next((known[name] for name in _LABEL_KEYS if name in known), None)
+    if isinstance(label, list | dict):
+        raise DataError(
+            f"expected one label in {shown}, got the {type(label).__name__} "
+            f"{printable(str(label))[:50]}: write a class name or number"
+        )
+    return label
 
 
 def _text(file: BinaryIO, member: _Member, shown: str) -> str:

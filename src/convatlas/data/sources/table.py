@@ -6,6 +6,7 @@ The columns are found by their names, in any order and case; other columns are i
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _columns(names: Any, path: Path) -> dict[str, str]:
         elif role != "split":
             raise DataError(
                 f"expected a column {', '.join(known[:-1])} or {known[-1]} in {printable(path)}, "
-                f"got {printable(', '.join(given) or 'an empty file')}: name one so"
+                f"got {printable(', '.join(given) or 'no names in its first line')}: name one so"
             )
     return found
 
@@ -165,7 +166,7 @@ def _without_repeats(rows: Iterator[_Row], path: Path, unit: str) -> list[_Row]:
     """
     seen: dict[str, _Row] = {}
     for row in rows:
-        first = seen.setdefault(row.path, row)
+        first = seen.setdefault(os.path.normpath(path.parent / row.path), row)
         for what in ("label", "split"):
             one, other = getattr(first, what), getattr(row, what)
             if one != other:
@@ -180,7 +181,8 @@ def _without_repeats(rows: Iterator[_Row], path: Path, unit: str) -> list[_Row]:
 
 
 def _require_files(rows: list[_Row], root: Path, path: Path, unit: str) -> None:
-    missing = [row for row in rows if not (root / row.path).is_file()]
+    # os.path, because a Path raises over a name that is too long for the file system
+    missing = [row for row in rows if not os.path.isfile(root / row.path)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
