@@ -23,12 +23,17 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run"]
 ALONE = ["--standalone", "--nproc-per-node", "2"]
 # Sums of single precision in another order; measured 4e-6 of a tensor's largest value.
 TOLERANCE = 5e-5
+PATIENCE = 300  # seconds until a process that hangs is given up
 
 
 def start(launcher: list[str], *options: object) -> subprocess.Popen[str]:
+    return begin([*launcher, str(SCRIPT), *map(str, options)])
+
+
+def begin(command: list[str]) -> subprocess.Popen[str]:
     variables = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     return subprocess.Popen(
-        [*launcher, SCRIPT, *map(str, options)],
+        command,
         env={**variables, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -38,7 +43,7 @@ def start(launcher: list[str], *options: object) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     try:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     return process.returncode, errors
@@ -117,6 +122,21 @@ def test_two_nodes_learn_what_one_process_learns(straight: Path, tmp_path: Path)
     for code, errors in map(finish, agents):
         assert code == 0, errors
     assert largest_difference(result, straight / "one.safetensors") < TOLERANCE
+
+
+def test_the_command_trains_in_two_processes_and_the_first_alone_speaks(tmp_path: Path) -> None:
+    said = {}
+    for name, launcher in (("one", [sys.executable]), ("two", [*LAUNCH, *ALONE])):
+        out = tmp_path / name
+        command = ["-m", "convatlas", "train", "lenet5", "--epochs", "1", "--out", str(out)]
+        process = begin([*launcher, *command, "--set", "training.precision=fp32"])
+        said[name], errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
+        assert errors.count("run: ") == 1
+    assert said["one"].count("accuracy") == 1
+    assert said["two"] == said["one"]
+    weights = [next((tmp_path / name).glob("*/trained.safetensors")) for name in ("one", "two")]
+    assert 0 < largest_difference(*weights) < TOLERANCE
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -16,11 +17,21 @@ _QUIET_SECONDS = 1.0
 
 
 class Terminal:
-    """Writes to standard error, so that standard output holds only the result."""
+    """Writes to standard error, so that standard output holds only the result.
+
+    Of several processes of one training, the first alone writes.
+
+    Attributes:
+        silent: Whether this is another one of them.
+    """
+
+    def __init__(self) -> None:
+        self.silent = os.environ.get("RANK", "0") != "0"  # which torchrun and accelerate set
 
     def say(self, text: str) -> None:
         """Print one line."""
-        sys.stderr.write(f"{text}\n")
+        if not self.silent:
+            sys.stderr.write(f"{text}\n")
 
     def progress(self, what: str) -> Progress:
         """Return a function that shows (done, total) once a second has passed."""
@@ -29,7 +40,11 @@ class Terminal:
 
         def show(done: int, total: int) -> None:
             nonlocal shown
-            if not sys.stderr.isatty() or time.perf_counter() - start < _QUIET_SECONDS:
+            if (
+                self.silent
+                or not sys.stderr.isatty()
+                or time.perf_counter() - start < _QUIET_SECONDS
+            ):
                 return
             shown = shown or done < total
             if shown:

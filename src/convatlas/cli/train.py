@@ -99,6 +99,8 @@ def train(
             _print_verified(job.verify(settings, verify_resume, watcher, recipe_of))
             return
         outcome = job.train(settings, out, watcher, recipe_of)
+    if watcher.silent:
+        return
     low, high = outcome.evaluation.accuracy_interval
     watcher.say(f"run: {outcome.folder}")
     typer.echo(f"accuracy {outcome.evaluation.accuracy:.2%} (95 %: {low:.2%} to {high:.2%})")
