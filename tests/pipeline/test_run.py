@@ -20,38 +20,9 @@ from convatlas.pipeline.settings import RunSettings, new_folder, read_record
 from convatlas.pipeline.trained import load_trained
 from convatlas.search.budget import Budget
 from convatlas.train.interrupt import Interrupted
+from small_digits import Quiet
 
 SHORT = RunSettings(epochs=2)
-
-
-class Quiet:
-    """A listener that remembers what it was told, and may press Ctrl-C after some steps."""
-
-    def __init__(self, stop_after=None):
-        self.lines = []
-        self.stop_after = stop_after
-
-    def say(self, text):
-        self.lines.append(text)
-
-    def progress(self, what):
-        return lambda done, total: None
-
-    def training(self):
-        return self
-
-    def start(self, plan):
-        pass
-
-    def step(self, report):
-        if report.step == self.stop_after:
-            raise KeyboardInterrupt
-
-    def epoch(self, report):
-        pass
-
-    def stop(self):
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ __all__ = ["app", "main"]
 class _Commands(TyperGroup):
     """The commands; Ctrl-C in one of them is told, which typer would only exit for."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer hides its click
         """Run the command; after Ctrl-C, print a line and exit with status 130."""
         try:
             return super().invoke(ctx)

@@ -132,7 +132,7 @@ class Augmentation:
 
 def _is_range(value: object) -> bool:
     pair = isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
-    return pair and 0 < value[0] <= value[1]  # type: ignore[index]
+    return pair and 0 < value[0] <= value[1]  # type: ignore[index]  # a pair by then
 
 
 def _is_whole(value: object) -> bool:
