@@ -131,11 +131,12 @@ def test_a_record_says_something_to_compare_or_to_train(claim):
 
 
 def test_commands_for_training_exist():
-    known = {flag for p in typer.main.get_command(app).commands["run"].params for flag in p.opts}
+    commands = typer.main.get_command(app).commands
     texts = [claim.training for claim in list_claims() if "`convatlas" in claim.training]
     assert len(texts) >= 4
     for text in texts:
-        (command,) = re.findall(r"`convatlas run ([^`]*)`", text)
+        ((name, command),) = re.findall(r"`convatlas (\w+) ([^`]*)`", text)
+        known = {flag for parameter in commands[name].params for flag in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", command)) <= known
         for name in re.findall(r"--model (\w+)", command):
             find_entry(name)

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import builtins
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from convatlas.data.decode import ImageHeader
 from convatlas.data.source import open_source
@@ -18,10 +19,6 @@ from convatlas.data.sources.hub import HubStream
 from convatlas.data.sources.streams import Consumer, ImageStream
 from convatlas.errors import DataError, MissingExtraError
 from tar_writing import png
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when datasets is imported
-import datasets
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 CLASSES = ("ant", "bee")
 

@@ -20,6 +20,7 @@ def photo(tmp_path):
 
 def test_weights_are_fetched_for_a_prediction(photo, tmp_path, monkeypatch):
     monkeypatch.delenv("CONVATLAS_OFFLINE")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # which tests of datasets set
     monkeypatch.setenv("CONVATLAS_CACHE", str(tmp_path / "cache"))
     name = "mobilenetv2_050"
     body = save(create_model(name).state_dict())

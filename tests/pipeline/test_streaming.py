@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ from convatlas.pipeline.subject import find_subject, held_out_images
 from convatlas.pipeline.train import resume, train, verify
 from convatlas.train.interrupt import Interrupted
 from tar_writing import write_tar
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when datasets is imported
 
 CLASSES = [str(number) for number in range(10)]
 PER_SHARD = [40, 30, 50, 40]

@@ -32,6 +32,7 @@ from convatlas.fetch import is_offline
 
 __all__ = ["HubImages", "HubStream", "holds_hub", "hub_splits", "open_hub"]
 
+_OFFLINE = "HF_HUB_OFFLINE"
 _PREFIX = "hf:"
 _SAVED = ("dataset_dict.json", "state.json")
 _BLOCK = 1000  # images that are shuffled among each other, and held in memory
@@ -283,12 +284,17 @@ def _loaded(spec: str, *, streaming: bool) -> Any:
         DataError: It cannot be had; the message is one line.
         MissingExtraError: datasets is not installed.
     """
+    before = os.environ.get(_OFFLINE)
     if is_offline():  # datasets knows only its own variable, and reads it when it is imported
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ[_OFFLINE] = "1"
     try:
         from datasets import load_dataset, load_from_disk
     except ImportError as error:
         raise MissingExtraError.of("datasets", "hub") from error
+    finally:
+        os.environ.pop(_OFFLINE, None)
+        if before is not None:
+            os.environ[_OFFLINE] = before
     folder = Path(spec).expanduser()
     try:
         if spec.startswith(_PREFIX):
