@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -15,3 +18,11 @@ os.environ["CONVATLAS_CACHE"] = os.path.join(os.devnull, "convatlas")
 os.environ["CONVATLAS_OFFLINE"] = "1"
 os.environ.pop("CONVATLAS_MIRROR", None)
 os.environ["no_proxy"] = "127.0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_goes_on_working() -> Iterator[None]:
+    """Restore what the command line leaves behind, whose process would end: Ctrl-C is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from huggingface_hub import constants
 
 from convatlas.data.decode import ImageHeader
 from convatlas.data.source import open_source
@@ -26,6 +27,9 @@ CLASSES = ("ant", "bee")
 @pytest.fixture(autouse=True)
 def _quiet_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    # Another test may have imported it while the network was open.
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     datasets.disable_progress_bars()
 
 

@@ -131,8 +131,10 @@ class Augmentation:
 
 
 def _is_range(value: object) -> bool:
-    pair = isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
-    return pair and 0 < value[0] <= value[1]  # type: ignore[index]  # a pair by then
+    if not (isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))):
+        return False
+    low, high = value
+    return bool(0 < low <= high)
 
 
 def _is_whole(value: object) -> bool:

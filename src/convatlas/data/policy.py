@@ -115,9 +115,9 @@ def _posterized(image: Image.Image, step: Step) -> Image.Image:
 
 
 OPERATIONS: dict[str, Callable[[Image.Image, Step], Image.Image]] = {
-    "identity": lambda image, step: image,  # noqa: ARG005  # takes no strength
-    "autocontrast": lambda image, step: ImageOps.autocontrast(image),  # noqa: ARG005  # nor this
-    "equalize": lambda image, step: ImageOps.equalize(image),  # noqa: ARG005  # nor this
+    "identity": lambda image, _step: image,
+    "autocontrast": lambda image, _step: ImageOps.autocontrast(image),
+    "equalize": lambda image, _step: ImageOps.equalize(image),
     "rotate": _rotated,
     "solarize": _solarized,
     "colour": lambda image, step: ImageEnhance.Color(image).enhance(step.factor),

@@ -270,18 +270,18 @@ class _SumOverProcesses(torch.autograd.Function):
     """The sum of a tensor over all processes; so is its gradient."""
 
     @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:  # noqa: ARG004  # nothing is kept
+    def forward(_context: Any, values: Tensor) -> Tensor:
         total = values.contiguous().clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004  # nothing was kept
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total)
         return total
 
 
 def _sum_over_processes(values: Tensor) -> Tensor:
-    total: Tensor = _SumOverProcesses.apply(values)  # type: ignore[no-untyped-call]  # as above
+    total: Tensor = _SumOverProcesses.apply(values)  # type: ignore[no-untyped-call]  # torch's is untyped
     return total

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class MLflow:
         tracking_uri: str | None = None,
     ) -> None:
         try:
-            import mlflow  # noqa: F401 -- said before anything else is done
+            import_module("mlflow")  # to say at once that it is missing
         except ImportError as error:
             raise MissingExtraError.of("mlflow", "mlflow") from error
         self._file = folder / "mlflow.json"

@@ -288,7 +288,7 @@ def _loaded(spec: str, *, streaming: bool) -> Any:
     if is_offline():  # datasets knows only its own variable, and reads it when it is imported
         os.environ[_OFFLINE] = "1"
     try:
-        from datasets import load_dataset, load_from_disk
+        from datasets import DatasetDict, load_dataset, load_from_disk
     except ImportError as error:
         raise MissingExtraError.of("datasets", "hub") from error
     finally:
@@ -300,7 +300,7 @@ def _loaded(spec: str, *, streaming: bool) -> Any:
         if spec.startswith(_PREFIX):
             return load_dataset(*_name(spec), streaming=streaming)
         if not _is_saved(folder):
-            return load_dataset("parquet", data_files=_by_split(folder), streaming=streaming)
+            return DatasetDict.from_parquet(_by_split(folder), streaming=streaming)
         saved = load_from_disk(str(folder))
         return _streamed(saved) if streaming else saved
     except DataError:
