@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from convatlas.analysis.diagram import diagram
 from convatlas.claims.check import check
 from convatlas.claims.records import LECTURES
-from convatlas.cli.main import app
+from convatlas.cli.commands import app
 from convatlas.models.catalogue import Entry, Family, list_entries
 from convatlas.models.registry import create_model
 from convatlas.models.timeline import list_milestones

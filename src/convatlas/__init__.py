@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from convatlas.models.pretrained.alignment import align_by_structure
     from convatlas.models.registry import create_model
     from convatlas.pipeline.comparison import compare
+    from convatlas.search.budget import Budget
+    from convatlas.search.candidate import Choice
+    from convatlas.search.choose import choose
 
 __all__ = [
+    "Budget",
+    "Choice",
     "Comparison",
     "ConvAtlasError",
     "ConvNet",
@@ -39,6 +44,7 @@ __all__ = [
     "TrainingMemory",
     "align_by_structure",
     "analyze",
+    "choose",
     "compare",
     "create_model",
     "lint",
@@ -51,6 +57,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Budget": "convatlas.search.budget",
+    "Choice": "convatlas.search.candidate",
     "Comparison": "convatlas.analysis.comparison",
     "ConvAtlasError": "convatlas.errors",
     "ConvNet": "convatlas.models.anatomy",
@@ -61,6 +69,7 @@ _HOMES = {
     "TrainingMemory": "convatlas.analysis.memory",
     "align_by_structure": "convatlas.models.pretrained.alignment",
     "analyze": "convatlas.analysis.cost",
+    "choose": "convatlas.search.choose",
     "compare": "convatlas.pipeline.comparison",
     "create_model": "convatlas.models.registry",
     "lint": "convatlas.analysis.lint.check",

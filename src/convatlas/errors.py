@@ -101,7 +101,7 @@ class CalibrationError(ConvAtlasError, ValueError):
 
 
 class BudgetError(ConvAtlasError, ValueError):
-    """No network meets the budget; the message names the nearest miss."""
+    """No network meets the budget; the message names the nearest misses and what would do."""
 
 
 class ExportError(ConvAtlasError, RuntimeError):

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable
-from errno import EDQUOT, EFBIG, EISDIR, ENOSPC
+from errno import EDQUOT, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from convatlas.errors import OutputError
 
 __all__ = [
     "make_folder",
+    "remove_file",
     "remove_staged",
     "replace_file",
     "require_writable",
@@ -24,6 +25,10 @@ __all__ = [
 ]
 
 _STAGED = re.compile(r"\..+\.\d+\.tmp")
+_REMEDIES = {
+    **dict.fromkeys((ENOSPC, EDQUOT, EFBIG), "free some space or choose another disk"),
+    ENAMETOOLONG: "choose a shorter name",
+}
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -33,12 +38,20 @@ def write_file(path: Path, content: bytes) -> None:
         OutputError: The folder cannot be made or written.
     """
     staged = stage_file(path, lambda file: file.write_bytes(content))
-    replace_file(staged, path)
+    try:
+        replace_file(staged, path)
+    except BaseException:  # Ctrl-C too
+        staged.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 like :func:`write_file`."""
-    write_file(path, text.encode("utf-8"))
+    """Write ``text`` as UTF-8 like :func:`write_file`.
+
+    A file name with foreign bytes holds surrogates, which UTF-8 cannot carry: they are escaped, in
+    a way that JSON reads back.
+    """
+    write_file(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -108,6 +121,18 @@ def replace_file(staged: Path, path: Path) -> None:
         raise _cannot_write(path, error) from error
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        OutputError: It cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def remove_staged(folder: Path) -> None:
     """Remove what processes that were killed had staged in ``folder``; no other may write there."""
     for staged in folder.glob(".*.tmp"):
@@ -128,8 +153,5 @@ def _flush_folder(folder: Path) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
-    full = error.errno in (ENOSPC, EDQUOT, EFBIG)
-    remedy = (
-        "free some space or choose another disk" if full else "choose a folder that can be written"
-    )
+    remedy = _REMEDIES.get(error.errno or 0, "choose a folder that can be written")
     return OutputError(f"cannot write {path}: {reason}; {remedy}")

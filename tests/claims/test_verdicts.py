@@ -10,7 +10,7 @@ import typer
 from convatlas.claims.printed import agrees, read_numbers
 from convatlas.claims.records import Claim, Figure, find_claim, list_claims
 from convatlas.claims.verdicts import Computed, Reading, Verdict, judge
-from convatlas.cli.main import app
+from convatlas.cli.commands import app
 from convatlas.errors import OptionError, UnknownNameError
 from convatlas.models.catalogue import find_entry
 

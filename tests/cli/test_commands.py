@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -140,6 +141,24 @@ def test_ctrl_c_is_one_line_and_status_130(said, monkeypatch, capsys):
     signal.raise_signal(signal.SIGINT)  # a second one, while the process ends
     assert left.value.code == 130
     assert capsys.readouterr().err == f"convatlas: {said or 'stopped'}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
+def test_a_terminal_that_lacks_a_character_gets_a_question_mark(words):
+    result = subprocess.run(
+        [sys.executable, "-m", "convatlas", "choose", "--max-macs", "50M"],
+        capture_output=True,
+        env=os.environ | words,
+    )
+    assert result.returncode == 0
+    assert result.stderr == b""
+    assert b"1 MB = 10? bytes" in result.stdout
 
 
 def test_a_warning_is_one_line_without_a_place_in_the_code():

@@ -76,7 +76,7 @@ def test_the_list_fits_a_terminal_and_imports_no_torch(place):
     assert max(map(len, printed.splitlines())) <= 80
     assert "No room for:" in printed
     code = (
-        "import sys; from convatlas.cli.main import app;"
+        "import sys; from convatlas.cli.commands import app;"
         "app(['runs', sys.argv[1], '--compare'], standalone_mode=False);"
         "assert not {'torch', 'numpy', 'plotly', 'mlflow'} & set(sys.modules)"
     )

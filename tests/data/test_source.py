@@ -104,7 +104,7 @@ def test_wrong_specs_are_explained(tmp_path: Path) -> None:
         open_source(root)
     with pytest.raises(OptionError, match="0 < holdout < 1"):
         open_source("digits", holdout=1.0)
-    with pytest.raises(OptionError, match="seed ≥ 0"):
+    with pytest.raises(OptionError, match="0 ≤ seed"):
         open_source("digits", seed=-1)
 
 

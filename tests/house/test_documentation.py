@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from convatlas.cli.main import app
+from convatlas.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

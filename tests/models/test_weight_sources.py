@@ -251,8 +251,8 @@ def test_the_choice_takes_what_is_at_hand_and_opens_no_socket(cache, monkeypatch
 
     monkeypatch.delenv("CONVATLAS_OFFLINE")
     monkeypatch.setattr(socket, "socket", refuse)
-    names = {c.name for c in choose(PHOTOS, Budget(max_params=9e6)).candidates if c.weights}
+    names = {c.name for c in choose(Budget(max_params=9e6), PHOTOS).candidates if c.weights}
     assert names == {f"efficientnet_lite{i}" for i in range(3)}
     _cached(cache, next(s for s in find_entry("resnet18").weights if s.source == "timm:a3_in1k"))
-    chosen = choose(PHOTOS, Budget(), name="resnet18").chosen
+    chosen = choose(Budget(), PHOTOS, name="resnet18").chosen
     assert (chosen.weights, chosen.input_size) == ("timm:a3_in1k", 160)

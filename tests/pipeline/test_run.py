@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from convatlas.data.source import open_source
 from convatlas.deploy.runtime import OnnxClassifier
-from convatlas.errors import BudgetError, CheckpointError, OptionError
+from convatlas.errors import BudgetError, CheckpointError, OptionError, UnknownNameError
+from convatlas.pipeline import planning, run_stages
+from convatlas.pipeline.evaluation import EvaluationSettings, evaluate_runs
+from convatlas.pipeline.planning import Pace
 from convatlas.pipeline.prediction import predict_files
 from convatlas.pipeline.preparation import build, pick, prepare, recipe_for
 from convatlas.pipeline.run import resume, run
 from convatlas.pipeline.settings import RunSettings, new_folder, read_record
+from convatlas.pipeline.stages import TimeLimit
 from convatlas.pipeline.trained import load_trained
+from convatlas.pipeline.training import train
 from convatlas.search.budget import Budget
 from convatlas.train.interrupt import Interrupted
-from small_digits import Quiet
+from small_digits import Quiet, write_digits
 
 SHORT = RunSettings(epochs=2)
+STAGES = ["describe", "choose", "plan", "train", "evaluate", "explain", "ship", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +43,17 @@ def _json(outcome, name):
     return json.loads((outcome.folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def _skipped(listener):
+    """Return the stages that a run said it skipped."""
+    return [line.split(":")[0] for line in listener.lines if "skipped" in line]
+
+
 def test_the_digits_choose_a_small_net_and_leave_every_file(outcome):
     assert outcome.folder.name == "digits-cifar_resnet20"
     names = {path.name for path in outcome.folder.iterdir()}
     assert names >= {
         *("run.json", "data.json", "choice.json", "recipe.toml", "cost.json", "metrics.json"),
+        *("stages.json", "plan.json", "evaluation.json", "predictions.json"),
         *("metrics.jsonl", "explain.json", "parity.json", "trained.json", "trained.safetensors"),
         *(
             "model.onnx",
@@ -90,7 +105,13 @@ def test_predict_uses_the_run_and_its_own_preprocessing(outcome, tmp_path):
     assert prediction.probabilities[0] == pytest.approx(expected.max(), abs=1e-5)
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(outcome, tmp_path):
+@pytest.fixture
+def shipped_already(outcome, monkeypatch):
+    """Leave the export out, which takes seconds and is the same every time."""
+    monkeypatch.setattr(run_stages, "ship", lambda *_: outcome.parity)
+
+
+def test_an_interrupted_training_resumes_to_the_same_weights(outcome, tmp_path, shipped_already):
     listener = Quiet(stop_after=30)
     with pytest.raises(Interrupted) as stopped:
         run(SHORT, tmp_path, listener)
@@ -100,10 +121,22 @@ def test_an_interrupted_run_resumes_to_the_same_weights(outcome, tmp_path):
     assert not (folder / "report.html").exists()
     with pytest.raises(CheckpointError, match="convatlas run --resume"):
         load_trained(folder)
-    resumed = resume(folder, Quiet())
+    listener = Quiet()
+    resumed = resume(folder, listener)
+    assert _skipped(listener) == ["describe", "choose", "plan"]
     first, second = (load_trained(o.folder).model.state_dict() for o in (outcome, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert resumed.evaluation == outcome.evaluation
+
+
+def test_ctrl_c_before_there_is_a_folder_says_so(tmp_path, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convatlas.pipeline.run.pick", pressed)
+    with pytest.raises(KeyboardInterrupt, match="the same command starts again"):
+        run(SHORT, tmp_path, Quiet())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_resumed_run_keeps_the_weights_it_began_with(outcome, monkeypatch):
@@ -112,10 +145,135 @@ def test_a_resumed_run_keeps_the_weights_it_began_with(outcome, monkeypatch):
     assert begun == {"name": "cifar_resnet20", "weights": None, "input_size": 8, "in_channels": 1}
     chosen = outcome.choice.chosen
     downloaded = replace(chosen, weights="timm", input_size=224, in_channels=3)
-    job = "convatlas.pipeline.run"
-    monkeypatch.setattr(f"{job}.pick", lambda *_: replace(outcome.choice, chosen=downloaded))
-    monkeypatch.setattr(f"{job}._guided", lambda _settings, _prepared, choice, *_: choice.chosen)
+    choice = replace(outcome.choice, chosen=downloaded)
+    monkeypatch.setattr("convatlas.pipeline.run.pick", lambda *_: choice)
+    monkeypatch.setattr("convatlas.pipeline.run._carried_out", lambda work, _: work.choice.chosen)
     assert resume(outcome.folder, Quiet()) == chosen
+
+
+def test_the_figures_are_those_of_convatlas_evaluate(outcome, tmp_path):
+    folder = tmp_path / outcome.folder.name
+    shutil.copytree(outcome.folder, folder)
+    ours = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    for name in ("evaluation.json", "predictions.json", "predictions.safetensors"):
+        (folder / name).unlink()
+    evaluate_runs([folder], EvaluationSettings(), Quiet())
+    assert json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) == ours
+    metrics = _json(outcome, "metrics")
+    for name in ("evaluation", "intervals", "calibration", "temperature_scaling"):
+        assert metrics[name] == ours[name]
+
+
+def test_a_finished_run_is_left_as_it_is_and_one_stage_can_be_repeated(
+    outcome, tmp_path, shipped_already
+):
+    folder = tmp_path / outcome.folder.name
+    shutil.copytree(outcome.folder, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    listener = Quiet()
+    again = resume(folder, listener)
+    assert _skipped(listener) == STAGES
+    assert (again.evaluation, again.parity) == (outcome.evaluation, outcome.parity)
+    touched = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert touched == {"run.json"}
+    (folder / "images").rename(folder / "lost")
+    listener = Quiet()
+    resume(folder, listener)
+    assert _skipped(listener) == [each for each in STAGES if each != "explain"]
+    assert any(line.startswith("explain: again, images/") for line in listener.lines)
+    listener = Quiet()
+    resume(folder, listener, "train")  # from its first step, to the same weights
+    assert "train: again, as asked" in listener.lines
+    assert _skipped(listener) == [each for each in STAGES if each not in ("train", "report")]
+    assert "report: again, because of another metrics.jsonl" in listener.lines  # its times
+    with pytest.raises(UnknownNameError, match="unknown stage 'exlain'; did you mean explain"):
+        resume(folder, Quiet(), "exlain")
+
+
+def test_a_run_whose_images_changed_is_refused(tmp_path, monkeypatch):
+    def pressed(*_, **__):
+        raise KeyboardInterrupt
+
+    images = write_digits(tmp_path / "images")
+    settings = RunSettings(data=str(images), model="lenet5", epochs=1)
+    monkeypatch.setattr(run_stages, "train", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "runs", Quiet())
+    (folder,) = (tmp_path / "runs").iterdir()
+    next((images / "train" / "class0").iterdir()).unlink()
+    with pytest.raises(CheckpointError, match=r"has changed since .* put it back, or start"):
+        resume(folder, Quiet())
+
+
+class Clock(Quiet):
+    """A listener in whose world time passes with the steps alone."""
+
+    def __init__(self, seconds_per_step):
+        super().__init__()
+        self.seconds = 0.0
+        self.seconds_per_step = seconds_per_step
+
+    def step(self, report):
+        self.seconds += self.seconds_per_step
+
+
+@pytest.mark.parametrize(("seconds_per_step", "epochs"), [(1.0, 4), (2.0, 2)])
+def test_the_time_limit_is_kept(tmp_path, monkeypatch, shipped_already, seconds_per_step, epochs):
+    clock = Clock(seconds_per_step)
+    limit = partial(TimeLimit, now=lambda: clock.seconds)
+    monkeypatch.setattr("convatlas.pipeline.run.TimeLimit", limit)
+    monkeypatch.setattr(planning, "measure_pace", lambda *_: Pace(1000.0, 1000.0, 0.0))
+    settings = RunSettings(model="lenet5", time_limit=225.0)  # 45 steps of a second an epoch
+    outcome = run(settings, tmp_path, clock)
+    plan, last = _json(outcome, "plan"), _json(outcome, "last")
+    assert (plan["epochs"], plan["recipe_epochs"]) == (4, 30)
+    assert last["epochs_done"] == epochs
+    assert clock.seconds <= 225 - plan["reserve_seconds"] + seconds_per_step
+    stopped = any(line.startswith("the time is up after 2 of 4") for line in clock.lines)
+    assert stopped == (epochs == 2)
+    trained = load_trained(outcome.folder).model.state_dict()
+    kept = load_file(outcome.folder / "last.safetensors")
+    assert all(torch.equal(tensor, kept[f"ema.{name}"]) for name, tensor in trained.items())
+    assert outcome.report.exists()
+    assert _json(outcome, "stages")["seconds"] == clock.seconds
+    again = Quiet()
+    resume(outcome.folder, again)  # it does not train on
+    assert _skipped(again) == STAGES
+
+
+def test_training_that_gains_nothing_ends_and_the_held_out_images_do_not_tell(
+    tmp_path, monkeypatch, shipped_already
+):
+    asked = []
+
+    def trained(job, folder, watch):
+        asked.append(job)
+        stuck = job.recipe.override({"optimizer.lr": 1e-12, "regularization.ema_decay": 0.0})
+        return train(replace(job, recipe=stuck), folder, watch)
+
+    monkeypatch.setattr(run_stages, "train", trained)
+    listener = Quiet()
+    outcome = run(RunSettings(model="lenet5", early_stop=2), tmp_path, listener)
+    assert _json(outcome, "last")["epochs_done"] == 3  # the first, and two without a gain
+    assert any(line.startswith("no gain any more after 3 of 30") for line in listener.lines)
+    splits, all_of_them = asked[0].prepared.splits, open_source("digits")
+    learnt, told = (
+        {part.describe(index) for index in range(len(part))}
+        for part in (splits.train, splits.validation)
+    )
+    held_out = {all_of_them.validation.describe(i) for i in range(len(all_of_them.validation))}
+    assert (len(learnt), len(told), len(held_out)) == (1437 - len(told), len(told), 360)
+    assert 130 <= len(told) <= 150  # a tenth of every class
+    assert learnt.isdisjoint(told)
+    assert held_out.isdisjoint(learnt | told)
+    assert outcome.evaluation.images == 360
+
+
+def test_a_time_limit_too_small_is_one_clear_line(tmp_path):
+    with pytest.raises(OptionError, match=r"^expected a time limit of .* got 1.00 s: raise --time"):
+        run(RunSettings(model="lenet5", time_limit=1.0), tmp_path, Quiet())
+    with pytest.raises(OptionError, match="time_limit must be more than 0 seconds, got 0"):
+        RunSettings(time_limit=0.0)
 
 
 def test_a_second_run_does_not_touch_the_first(tmp_path):
@@ -124,7 +282,7 @@ def test_a_second_run_does_not_touch_the_first(tmp_path):
     assert new_folder(tmp_path, "other").name == "other"
 
 
-def test_scratch_stands_beside_the_chosen_start(tmp_path):
+def test_scratch_stands_beside_the_chosen_start(tmp_path, shipped_already):
     settings = replace(SHORT, epochs=1, compare_scratch=True, model="lenet5")
     outcome = run(settings, tmp_path, Quiet())
     assert outcome.scratch is not None
@@ -134,11 +292,11 @@ def test_scratch_stands_beside_the_chosen_start(tmp_path):
 
 
 def test_a_latency_limit_is_measured():
-    budget = Budget(max_latency_ms=10_000, max_macs=50e6)
-    choice = pick(replace(SHORT, budget=budget), prepare(SHORT.data))
-    assert all(c.cost.latency_ms > 0 for c in choice.candidates if c.kept)
-    with pytest.raises(BudgetError, match=r"ms, limit 1e-06 ms"):
-        pick(replace(SHORT, budget=Budget(max_latency_ms=1e-6)), prepare(SHORT.data))
+    budget = Budget(max_latency_ms=10_000)
+    choice = pick(replace(SHORT, model="lenet5", budget=budget), prepare(SHORT.data))
+    assert choice.chosen.cost.latency_ms > 0
+    with pytest.raises(BudgetError, match="ms"):
+        pick(replace(SHORT, model="lenet5", budget=Budget(max_latency_ms=1e-6)), prepare("digits"))
 
 
 def test_the_recipe_follows_the_start_and_the_epochs():

@@ -11,7 +11,7 @@ from convatlas.render.figures import confusion_colours
 from convatlas.render.palette import DARK, LIGHT, css_variables
 
 BACKGROUNDS = ("page", "surface", "sunken", "wash")
-WORDS = ("text", "muted", "accent", "good", "bad")
+WORDS = ("text", "muted", "accent", "good", "care", "bad")
 SERIES = ("series-1", "series-2", "series-3")
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
 DEFICIENCIES = {

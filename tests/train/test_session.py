@@ -44,7 +44,7 @@ def test_changed_data_is_told_in_words_unless_it_is_accepted() -> None:
     with pytest.raises(CheckpointError) as caught:
         session.data_changed({"images": 2})
     assert "(1 image added; label of a.jpg changed)" in str(caught.value)
-    assert "--accept-changed-data" in str(caught.value)
+    assert "convatlas train goes on all the same with --accept-changed-data" in str(caught.value)
     accepting = Session(data=now, data_changes=changes, accept_changed_data=True)
     assert accepting.data_changed({"images": 2})
 

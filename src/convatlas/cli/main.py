@@ -1,106 +1,57 @@
-"""The command ``convatlas``: its commands, and errors as one line with exit status 2."""
+"""The command ``convatlas``: errors as one line with status 2, Ctrl-C as one with status 130.
+
+The commands are loaded when Ctrl-C is already looked after, for that takes a moment.
+"""
 
 from __future__ import annotations
 
-import logging
+import io
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Any, NoReturn
 
-import typer
-from typer.core import TyperGroup
+from convatlas.train.interrupt import BetweenImports
 
-from convatlas import __version__
-from convatlas.cli.bench import bench
-from convatlas.cli.calibrate import calibrate
-from convatlas.cli.claims import claims
-from convatlas.cli.compare import compare
-from convatlas.cli.data import data
-from convatlas.cli.evaluate import evaluate
-from convatlas.cli.features import features
-from convatlas.cli.fit import fit
-from convatlas.cli.lint import lint
-from convatlas.cli.list import list_networks
-from convatlas.cli.predict import predict
-from convatlas.cli.recipes import recipes
-from convatlas.cli.run import run
-from convatlas.cli.runs import runs
-from convatlas.cli.see import see
-from convatlas.cli.show import show
-from convatlas.cli.timeline import timeline
-from convatlas.cli.train import train
-from convatlas.cli.transfer import transfer
-from convatlas.errors import ConvAtlasError
-
-__all__ = ["app", "main"]
+__all__ = ["leave_stopped", "main"]
 
 
-class _Commands(TyperGroup):
-    """The commands; Ctrl-C in one of them is told, which typer would only exit for."""
-
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer hides its click
-        """Run the command; after Ctrl-C, print a line and exit with status 130."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            with suppress(ValueError):  # not the main thread
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # leaving needs no second one
-            typer.echo(f"convatlas: {str(error) or 'stopped'}", err=True)
-            raise typer.Exit(130) from None
-
-
-app = typer.Typer(
-    name="convatlas",
-    cls=_Commands,
-    help="The atlas of convolutional networks.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("list")(list_networks)
-app.command("show")(show)
-app.command("compare")(compare)
-app.command("timeline")(timeline)
-app.command("fit")(fit)
-app.command("bench")(bench)
-app.command("calibrate")(calibrate)
-app.command("see")(see)
-app.command("lint")(lint)
-app.command("claims")(claims)
-app.command("run")(run)
-app.command("runs")(runs)
-app.command("train")(train)
-app.command("transfer")(transfer)
-app.command("features")(features)
-app.command("evaluate")(evaluate)
-app.command("predict")(predict)
-app.command("recipes")(recipes)
-app.command("data")(data)
-
-_state = {"debug": False}
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the exit status is 2 after an error, 130 after Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, BetweenImports())
+    try:
+        _print_anything()
+        _keep_messages_short()
+        _command(arguments)
+    except KeyboardInterrupt as error:
+        leave_stopped(error)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        typer.echo(__version__)
-        raise typer.Exit
+def leave_stopped(error: KeyboardInterrupt) -> NoReturn:
+    """Print what a Ctrl-C says, or that it was one, and exit with status 130."""
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # leaving needs no second one
+    sys.stderr.write(f"convatlas: {str(error) or 'stopped'}\n")
+    sys.exit(130)
 
 
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    """Build, measure, choose, train, explain and ship convolutional networks."""
-    _state["debug"] = debug
+def _print_anything() -> None:
+    """Print a question mark for what the terminal's encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _keep_messages_short() -> None:
+    import logging
+    import warnings
+
+    warnings.formatwarning = _one_line
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("convatlas.download").setLevel(logging.INFO)  # how far it is
 
 
 def _one_line(message: Warning | str, *_where: Any, **_line: Any) -> str:
@@ -108,15 +59,14 @@ def _one_line(message: Warning | str, *_where: Any, **_line: Any) -> str:
     return f"convatlas: {message}\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; the exit status is 2 after an error, 130 after Ctrl-C."""
-    warnings.formatwarning = _one_line
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("convatlas.download").setLevel(logging.INFO)  # how far it is
+def _command(arguments: Sequence[str] | None) -> None:
+    from convatlas.cli.commands import app, state
+    from convatlas.errors import ConvAtlasError
+
     try:
         app(args=arguments)
     except ConvAtlasError as error:
-        if _state["debug"]:
+        if state["debug"]:
             raise
-        typer.echo(f"convatlas: {error}", err=True)
+        sys.stderr.write(f"convatlas: {error}\n")
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""Numbers as people write them on a command line: 300M, 4.1G, 500k, 8GB, 512MiB."""
+"""Numbers as people write them on a command line: 300M, 4.1G, 500k, 8GB, 512MiB, 1h30m."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 
 from convatlas.errors import OptionError
 
-__all__ = ["parse_bytes", "parse_count", "parse_place"]
+__all__ = ["parse_bytes", "parse_count", "parse_place", "parse_seconds"]
 
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 _BYTES = re.compile(r"([0-9.]+) ?([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = " kmgt"
+_TIME = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", re.IGNORECASE)
+_SECONDS = (3600, 60, 1)
 
 
 def parse_count(text: str | None, flag: str) -> float | None:
@@ -59,3 +61,22 @@ def parse_place(text: str | None, flag: str) -> tuple[int, int] | None:
         return int(row), int(column)
     except ValueError:
         raise OptionError(f"{flag} expects a row and a column such as 3,4, got {text!r}") from None
+
+
+def parse_seconds(text: str | None, flag: str) -> float | None:
+    """Return ``"90s"`` as 90, ``"1h30m"`` as 5400; None stays None.
+
+    Raises:
+        OptionError: Not hours, minutes and seconds with their letters.
+    """
+    if text is None:
+        return None
+    match = _TIME.fullmatch(text.strip())
+    parts = match.groups(default="0") if match else ()
+    try:
+        total = sum(float(part) * unit for part, unit in zip(parts, _SECONDS, strict=False))
+    except ValueError:
+        total = 0.0
+    if not total > 0:
+        raise OptionError(f"{flag} expects a time such as 90s, 10m or 1h30m, got {text!r}")
+    return total

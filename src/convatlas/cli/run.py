@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from convatlas.cli.numbers import parse_count
+from convatlas.cli.numbers import parse_bytes, parse_count, parse_seconds
 from convatlas.cli.terminal import Terminal
+from convatlas.errors import OptionError
 
 __all__ = ["run"]
 
@@ -18,18 +20,64 @@ def run(
         str, typer.Option(help="'digits', a folder, a table of paths, shards: see docs/data.md.")
     ] = "digits",
     max_macs: Annotated[
-        str | None, typer.Option(help="Largest number of multiply-accumulates per image: 300M.")
+        str | None,
+        typer.Option(help="Most multiply-accumulates per image: 300M; no limit if left out."),
     ] = None,
-    max_params: Annotated[str | None, typer.Option(help="Largest parameter count: 5M.")] = None,
+    max_params: Annotated[
+        str | None, typer.Option(help="Largest parameter count: 5M; no limit if left out.")
+    ] = None,
     max_latency_ms: Annotated[
-        float | None, typer.Option(help="Largest median time per image here, in milliseconds.")
+        float | None,
+        typer.Option(help="Most milliseconds for one image, here; no limit if left out."),
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory for one image: 8GB, 512MiB; no limit if left out."),
+    ] = None,
+    train_memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory of a training step: 8GB; what is free if left out."),
+    ] = None,
+    max_size_mb: Annotated[
+        float | None,
+        typer.Option(help="Most megabytes of weights in float32; no limit if left out."),
+    ] = None,
+    min_top1: Annotated[
+        float | None,
+        typer.Option(help="Least published top-1 accuracy, in per cent; no limit if left out."),
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Name of a family; all of them if left out.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="'permissive': Apache, MIT or BSD; any if left out.")
+    ] = None,
+    needs_weights: Annotated[
+        bool, typer.Option("--needs-weights", help="Only networks with pretrained weights.")
+    ] = False,
+    objective: Annotated[
+        str, typer.Option(help="What ranks the networks: accuracy, latency or balanced.")
+    ] = "accuracy",
     model: Annotated[
         str | None, typer.Option(help="Take this network; chosen within the budget if left out.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of training; the recipe's if left out.")
+        int | None, typer.Option(help="Epochs of training at most; the recipe's if left out.")
     ] = None,
+    early_stop: Annotated[
+        int,
+        typer.Option(
+            help="Epochs without a gain, on a tenth of the training images, that end it; 0: none."
+        ),
+    ] = 0,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(help="Time for the whole run: 90s, 10m, 1h30m; no limit if left out."),
+    ] = None,
+    max_drop: Annotated[
+        float,
+        typer.Option(help="Share of the images by which the 8-bit file's accuracy may fall."),
+    ] = 0.01,
     out: Annotated[Path, typer.Option(help="Folder that gets the run's own folder.")] = Path(
         "runs"
     ),
@@ -44,23 +92,38 @@ def run(
     ] = False,
     seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with this stopped run; other flags are ignored.")
+        Path | None,
+        typer.Option(help="Go on with this stopped run; flags but --stage are ignored."),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(help="With --resume: do this stage again, and then what it changes."),
     ] = None,
 ) -> None:
     """Choose, train, evaluate, explain and export a network; write one HTML report."""
+    start = time.monotonic()  # what is imported from here on takes seconds
+    if stage is not None and resume is None:
+        raise OptionError("--stage is about a run that has begun: add --resume FOLDER")
     from convatlas.search.budget import Budget
 
     budget = Budget(
         max_params=parse_count(max_params, "--max-params"),
         max_macs=parse_count(max_macs, "--max-macs"),
         max_latency_ms=max_latency_ms,
+        max_memory=None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
+        train_memory=None if train_memory is None else parse_bytes(train_memory, "--train-memory"),
+        max_size_mb=max_size_mb,
+        min_top1=min_top1,
+        family=family,
+        licence=licence,
+        needs_weights=needs_weights,
+        objective=objective,
     )
     from convatlas.pipeline import run as job
     from convatlas.pipeline.settings import RunSettings
 
-    watcher = Terminal()
     if resume is not None:
-        outcome = job.resume(resume, watcher)
+        outcome = job.resume(resume, Terminal(), stage, spent=time.monotonic() - start)
     else:
         settings = RunSettings(
             data=data,
@@ -71,6 +134,9 @@ def run(
             pretrained=pretrained,
             compare_scratch=compare_scratch,
             skip_bad=skip_bad,
+            early_stop=early_stop,
+            time_limit=parse_seconds(time_limit, "--time-limit"),
+            max_drop=max_drop,
         )
-        outcome = job.run(settings, out, watcher)
+        outcome = job.run(settings, out, Terminal(), spent=time.monotonic() - start)
     typer.echo(f"report: {outcome.report}")

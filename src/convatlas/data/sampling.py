@@ -21,6 +21,7 @@ __all__ = ["batch_uniforms", "epoch_order", "image_uniforms", "stratified_split"
 Indices = NDArray[np.int64]
 
 _ORDER, _IMAGE, _SPLIT, _BATCH = range(4)
+_SEEDS = 2**64
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> Indices:
@@ -74,19 +75,26 @@ def stratified_split(
         raise OptionError(f"expected 0 < holdout < 1, got {fraction}: pass 0.2 for a fifth")
     values = np.asarray(labels, dtype=np.int64)
     numbers, counts = np.unique(values, return_counts=True)
-    for number, count in zip(numbers, counts, strict=True):
-        if count < 2:
-            name = number if classes is None else repr(classes[number])
-            raise DataError(
-                f"expected at least 2 images of class {name} to train on and to hold out, "
-                "got 1: add images of it or remove it"
-            )
+    _require_pairs(numbers[counts < 2].tolist(), classes)
     held: list[Indices] = []
     for number, quota in zip(numbers, _quotas(counts, fraction), strict=True):
         members = np.flatnonzero(values == number)
         held.append(members[_permutation(len(members), seed, 0, int(number), _SPLIT)[:quota]])
     holdout = np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
     return np.setdiff1d(np.arange(len(values)), holdout), holdout
+
+
+def _require_pairs(lone: Sequence[int], classes: Sequence[str] | None) -> None:
+    """Refuse classes of one image, which cannot be on both sides."""
+    if not lone:
+        return
+    name = lone[0] if classes is None else repr(classes[lone[0]])
+    others = f" (and of {len(lone) - 1:,} more)" if len(lone) > 1 else ""
+    them = "them" if others else "it"
+    raise DataError(
+        f"expected at least 2 images of class {name}{others} to train on and to hold out, got 1: "
+        f"add images of {them} or remove {them}"
+    )
 
 
 def _quotas(counts: NDArray[np.int64], fraction: float) -> Indices:
@@ -110,8 +118,8 @@ def _raw(
     count: int, seed: int, epoch: int, index: int, purpose: int, copy: int = 0
 ) -> NDArray[np.uint64]:
     """Return ``count`` raw 64-bit words; the first counter word steps through them."""
-    if seed < 0:
-        raise OptionError(f"expected seed ≥ 0, got {seed}: pass 0")
+    if not 0 <= seed < _SEEDS:
+        raise OptionError(f"expected 0 ≤ seed < 2⁶⁴, got {seed}: pass 0")
     key = np.array([seed, epoch], dtype=np.uint64)
     counter = np.array([0, copy, index, purpose], dtype=np.uint64)
     return np.asarray(np.random.Philox(key=key, counter=counter).random_raw(count), dtype=np.uint64)

@@ -91,6 +91,11 @@ def _opened(text: str) -> Splits | ImageSource:
             f"expected images, got {printable(text)[:200]!r}, which may not be read "
             f"({error.strerror}): change its permissions, or correct the name"
         ) from error
+    except RuntimeError as error:  # of Path.expanduser
+        raise DataError(
+            f"expected images, got {printable(text)[:200]!r}: there is no such home folder; "
+            "correct the name behind the ~"
+        ) from error
     if known is None:
         raise DataError(
             f"expected images, got {printable(text)!r}: there is no such file or folder"

@@ -1,15 +1,16 @@
-"""Finds every image of a source that cannot be decoded, before any time is spent on training."""
+"""What would make a training fail, or mean nothing, after hours: found before it begins."""
 
 from __future__ import annotations
 
 import logging
 
 from convatlas.data.decode import why_unreadable
+from convatlas.data.inspection import pixel_digest
 from convatlas.data.parallel import Progress, ordered_map
 from convatlas.data.source import ImageSource, Subset
 from convatlas.errors import DataError
 
-__all__ = ["verify"]
+__all__ = ["require_variety", "verify"]
 
 _log = logging.getLogger(__name__)
 _SHOWN = 5
@@ -56,6 +57,24 @@ def verify(
     readable = Subset(source, [index for index, text in enumerate(failures) if text is None])
     _require_all_classes(readable)
     return readable
+
+
+def require_variety(source: ImageSource) -> None:
+    """Look at as many images as it takes to find two that differ.
+
+    Raises:
+        DataError: A single image, or images that are all the same: nothing could be learnt from
+            them, and an exported file that ignores its input would pass for right.
+    """
+    digests = (pixel_digest(source.load(index)) for index in range(len(source)))
+    first = next(digests, None)
+    if any(digest != first for digest in digests):
+        return
+    got = f"{len(source):,} with the same pixels" if len(source) > 1 else f"{len(source)}"
+    raise DataError(
+        f"expected two images or more that differ in {source.name}, got {got}: add other images, "
+        "or look at these with `convatlas data`"
+    )
 
 
 def _require_all_classes(source: ImageSource) -> None:

@@ -81,6 +81,19 @@ class ParityReport:
     file_bytes: int
     passed: bool
 
+    @property
+    def inconclusive(self) -> bool:
+        """Whether nothing was found against the file, only because the images decide nothing.
+
+        The probabilities and the preprocessing agree as they must for ``passed``, but the network
+        gives all images the same logits.
+        """
+        return (
+            not self.conclusive
+            and self.max_probability_difference <= LOGIT_TOLERANCE
+            and _sources_agree(self.preprocessing_difference, self.end_to_end_difference)
+        )
+
 
 def certify(
     model: ConvNet,

@@ -24,7 +24,15 @@ from convatlas.models.pretrained.locations import remote_weights, weights_folder
 if TYPE_CHECKING:
     from convatlas.data.preprocess import Interpolation, ResizeMode
 
-__all__ = ["Entry", "Family", "WeightSource", "find_entry", "list_entries", "list_models"]
+__all__ = [
+    "Entry",
+    "Family",
+    "WeightSource",
+    "find_entry",
+    "list_entries",
+    "list_families",
+    "list_models",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +227,11 @@ def list_models(
         pretrained=pretrained,
     )
     return [entry.name for entry in entries]
+
+
+def list_families() -> list[str]:
+    """Return the names of all families, in the catalogue's order."""
+    return list(_families())
 
 
 @cache

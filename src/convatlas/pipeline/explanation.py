@@ -1,4 +1,8 @@
-"""Pictures of where the trained network looks: its worst mistakes, and right answers."""
+"""Pictures of where the trained network looks and what it sees.
+
+Grad-CAM on its worst mistakes and on right answers, the filters of its first layer, and the
+receptive field of its last stage on one photo.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,25 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
+from convatlas.errors import OptionError
 from convatlas.explain.cam import default_stage, grad_cam
+from convatlas.explain.filters import first_layer_filters
 from convatlas.files import write_file
 from convatlas.models.anatomy import ConvNet
+from convatlas.pipeline.seeing import sight
 from convatlas.pipeline.training import Job, held_out
+from convatlas.render.field import field_picture, field_values
+from convatlas.render.filter_sheet import filter_sheet
 from convatlas.render.overlay import heat_overlay
 from convatlas.tasks.classify import Classification
 
 __all__ = ["explain"]
 
 _MOST = 8
+_MOST_FILTERS = 128
+_FILTERS, _FIELD = "images/filters.png", "images/field.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +44,16 @@ class _Case:
 
 
 def explain(model: ConvNet, job: Job, folder: Path) -> dict[str, Any]:
-    """Write pictures with Grad-CAM overlays below ``folder / "images"``.
+    """Write pictures below ``folder / "images"``.
 
     Returns:
-        The record of the pictures, as JSON values.
+        The record, as JSON values:
+
+        - ``stage`` and ``pictures``: Grad-CAM overlays, mistakes before right answers.
+        - ``filters``: the first layer's filters; None where they are no pictures, as of images
+          with 2 or 4 channels.
+        - ``field``: theoretical and effective receptive field of the last stage's middle, on the
+          first right answer (a mistake, if there is none); None where it is deaf to that photo.
     """
     images, prepared = job.images, job.prepared
     cases = _cases(model, job)
@@ -59,7 +77,13 @@ def explain(model: ConvNet, job: Job, folder: Path) -> dict[str, Any]:
                 "source": prepared.splits.validation.describe(case.index),
             }
         )
-    return {"stage": stage, "pictures": pictures}
+    shown = next((case for case in cases if case.kind == "right"), cases[0])
+    return {
+        "stage": stage,
+        "pictures": pictures,
+        "filters": _filters(model, folder),
+        "field": _field(model, job, shown.index, folder),
+    }
 
 
 def _cases(model: ConvNet, job: Job) -> list[_Case]:
@@ -83,6 +107,49 @@ def _cases(model: ConvNet, job: Job) -> list[_Case]:
         else:
             right.setdefault(true, case)
     return wrong[:_MOST] + list(right.values())[:_MOST]
+
+
+def _filters(model: ConvNet, folder: Path) -> dict[str, Any] | None:
+    """Draw the first layer's filters, at most 128 of them."""
+    try:
+        filters = first_layer_filters(model)
+    except OptionError:
+        return None
+    count, height, width, channels = filters.shape
+    layer = next(name for name, part in model.named_modules() if isinstance(part, nn.Conv2d))
+    shown = min(count, _MOST_FILTERS)
+    _write_png(folder / _FILTERS, filter_sheet(filters[:shown]))
+    of_all = "" if shown == count else f" of {count}"
+    return {
+        "image": _FILTERS,
+        "layer": layer,
+        "count": count,
+        "shown": shown,
+        "size_px": [height, width],
+        "channels": channels,
+        "alt": f"{shown}{of_all} filters of {layer} as tiles of {height} × {width} weights, "
+        f"{'in grey' if channels == 1 else 'in colour'}, each stretched to its own range",
+    }
+
+
+def _field(model: ConvNet, job: Job, index: int, folder: Path) -> dict[str, Any] | None:
+    """Draw what the middle of the last stage listens to in one held-out photo."""
+    pixels = job.images.validation[np.array([index])]
+    layer = model.feature_info[-1].name
+    try:
+        found = sight(model, job.images.preprocessing, pixels[0], layer)
+    except OptionError:
+        return None
+    write_file(folder / _FIELD, field_picture(found))
+    values, source = field_values(found), job.prepared.splits.validation.describe(index)
+    height, width = values["effective_size_px"]
+    return {
+        **values,
+        "image": _FIELD,
+        "source": source,
+        "alt": f"{source} in grey; colour marks the pixels that the middle of {layer} listens to, "
+        f"a white ellipse the bell that holds most of them: {height:g} × {width:g} pixels",
+    }
 
 
 def _write_png(path: Path, pixels: np.typing.NDArray[np.uint8]) -> None:

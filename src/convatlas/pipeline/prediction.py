@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from convatlas.data.decode import decode
+from convatlas.data.decode import decode, printable, read_header
 from convatlas.errors import DataError, OptionError, WeightsError
 from convatlas.models.catalogue import find_entry, list_models
 from convatlas.models.pretrained.sources import pretrained_preprocessing
@@ -18,6 +19,8 @@ from convatlas.models.registry import create_model
 from convatlas.pipeline.trained import TrainedModel, load_trained
 
 __all__ = ["Prediction", "load_network", "predict_files"]
+
+_BATCH = 32  # photos in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,10 @@ def predict_files(
         OptionError: Weights for a run folder.
     """
     for path in paths:
-        if not path.is_file():
-            raise DataError(f"expected an image file, got {path}: there is no such file")
-    images = [decode(path) for path in paths]
+        _require_image(path)
     trained = load_network(model, weights)
-    batch = torch.stack([trained.preprocessing(image) for image in images])
-    with torch.inference_mode():
-        probabilities = trained.model(batch).softmax(1)
+    starts = range(0, len(paths), _BATCH)
+    probabilities = torch.cat([_asked(trained, paths[at : at + _BATCH]) for at in starts])
     best = probabilities.topk(min(top, len(trained.classes)))
     return [
         Prediction(path, model, tuple(trained.classes[i] for i in places), tuple(values))
@@ -71,6 +71,23 @@ def predict_files(
             paths, best.indices.tolist(), best.values.tolist(), strict=True
         )
     ]
+
+
+def _require_image(path: Path) -> None:
+    """Find out from the head of a file that it is no image, before the network is loaded."""
+    if os.path.isdir(path):  # a Path raises over a name that is too long for the file system
+        raise DataError(f"expected image files, got the folder {printable(path)}: name its files")
+    if not os.path.isfile(path):
+        raise DataError(f"expected an image file, got {printable(path)}: there is no such file")
+    read_header(path)
+
+
+def _asked(trained: TrainedModel, paths: Sequence[Path]) -> torch.Tensor:
+    """Return the probabilities of all classes for some photos, (N, classes)."""
+    batch = torch.stack([trained.preprocessing(decode(path)) for path in paths])
+    with torch.inference_mode():
+        probabilities: torch.Tensor = trained.model(batch).softmax(1)
+    return probabilities
 
 
 def load_network(model: str, weights: str | None = None) -> TrainedModel:

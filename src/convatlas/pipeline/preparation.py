@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from convatlas.analysis.latency import measure_latency
+from convatlas.analysis.machine import measure_ceilings
 from convatlas.data.cache import ImageArray, evaluation_images, training_images
 from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import ImageSource, Splits, Subset, open_source
 from convatlas.data.sources.streams import ImageStream
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
-from convatlas.data.verify import verify
+from convatlas.data.verify import require_variety, verify
 from convatlas.data.views import DecodedViews
+from convatlas.errors import CalibrationError, OptionError
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.pretrained.sources import pretrained_preprocessing
 from convatlas.models.registry import create_model
 from convatlas.pipeline.settings import RunSettings
-from convatlas.search.choose import Candidate, Choice, Task, choose
+from convatlas.search.budget import Budget
+from convatlas.search.choose import Candidate, Choice, Forecaster, Task, choose
+from convatlas.search.forecasting import at_least, calibrated
 from convatlas.train.recipe import Recipe, find_recipe
 
 __all__ = [
@@ -28,17 +34,20 @@ __all__ = [
     "Prepared",
     "build",
     "fitting_recipe",
+    "halved",
     "lasting",
     "load_images",
     "pick",
     "prepare",
     "recipe_for",
+    "require_apart",
     "task_of",
 ]
 
 Progress = Callable[[int, int], None]
 
 _MOST_MEASURED = 10_000  # images: 500 million values give the mean to five digits
+_LONGEST_NAME = 100  # bytes; a file system takes 255, and the run's folder adds to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +68,9 @@ class Prepared:
 
     @property
     def name(self) -> str:
-        """What to call the data, without the part of them."""
-        return self.train.name.rpartition("/")[0] or self.train.name
+        """What to call the data, without the part of them; short enough for a folder's name."""
+        name = self.train.name.rpartition("/")[0] or self.train.name
+        return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -108,32 +118,65 @@ def prepare(
     parts: list[ImageSource] = [
         verify(part, progress, skip_bad) for part in (splits.train, splits.validation)
     ]
+    for part in parts:
+        require_variety(part)
     readable = Splits(parts[0], parts[1], splits.origin)
     return Prepared(readable, describe_source(parts[0]), describe_source(parts[1]))
+
+
+def require_apart(data: str, out: Path) -> None:
+    """Refuse to write runs among the images, where their folders would count as classes.
+
+    Raises:
+        OptionError: ``out`` is, or lies in, the folder of the images.
+    """
+    # os.path, because a Path raises over a name that is too long for the file system
+    if os.path.isdir(data) and out.resolve().is_relative_to(Path(data).resolve()):
+        raise OptionError(
+            f"expected --out outside of the images, got {out} inside {data}, where runs would "
+            "count as a class: pass another folder, such as --out ~/runs"
+        )
 
 
 def pick(settings: RunSettings, prepared: Prepared) -> Choice:
     """Choose the network for the data within the budget.
 
+    Times that the budget limits are predicted where this machine was calibrated, and measured
+    where that leaves it open.
+
     Raises:
         BudgetError: Nothing meets the budget.
+        OptionError: The time on a GPU is limited, and there is none.
         UnknownNameError: The network that was asked for does not exist.
     """
-    task = task_of(prepared)
+    task, budget = task_of(prepared), settings.budget
+    if budget.on == "cuda" and not torch.cuda.is_available():
+        raise OptionError("the budget is for cuda, found no GPU that torch can use: choose on cpu")
 
     def time_one(candidate: Candidate) -> float:
-        model = build(replace(candidate, weights=None), task.num_classes).eval()
+        model = build(replace(candidate, weights=None), task.num_classes).eval().to(budget.on)
         return measure_latency(
             model, candidate.input_size, in_channels=candidate.in_channels
         ).median_ms
 
     return choose(
+        budget,
         task,
-        settings.budget,
         name=settings.model,
         pretrained=settings.pretrained,
         timer=time_one,
+        forecaster=_forecaster(budget, task),
     )
+
+
+def _forecaster(budget: Budget, task: Task) -> Forecaster | None:
+    """Return what tells times without measuring, as well as this machine is known."""
+    if budget.on != "cpu" or (budget.max_latency_ms is None and budget.objective != "latency"):
+        return None
+    try:
+        return calibrated(task)
+    except CalibrationError:
+        return None if budget.max_latency_ms is None else at_least(measure_ceilings())
 
 
 def task_of(prepared: Prepared) -> Task:
@@ -144,6 +187,7 @@ def task_of(prepared: Prepared) -> Task:
         channels=facts.channels,
         num_classes=len(prepared.classes),
         train_images=facts.images,
+        per_class=tuple(facts.per_class.values()),
     )
 
 
@@ -196,14 +240,25 @@ def fitting_recipe(candidate: Candidate, train_images: int) -> Recipe:
 
 
 def with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
-    """Halve the batch until an epoch has eight steps, and the learning rate with it.
+    """Halve the batch until an epoch has eight steps, and the learning rate with it."""
+    while recipe.training.batch_size > 16 and train_images < 8 * recipe.training.batch_size:
+        recipe = halved(recipe)
+    return recipe
+
+
+def halved(recipe: Recipe) -> Recipe:
+    """Return the recipe for half the batch, with half the learning rate.
 
     Source: the linear scaling rule of Goyal et al., 2017, arXiv 1706.02677, section 2.1.
     """
-    batch_size, lr = recipe.training.batch_size, recipe.optimizer.lr
-    while batch_size > 16 and train_images < 8 * batch_size:
-        batch_size, lr = batch_size // 2, lr / 2
-    return recipe.override({"training.batch_size": batch_size, "optimizer.lr": lr})
+    finetune_lr = recipe.transfer.finetune_lr
+    return recipe.override(
+        {
+            "training.batch_size": recipe.training.batch_size // 2,
+            "optimizer.lr": recipe.optimizer.lr / 2,
+            "transfer.finetune_lr": None if finetune_lr is None else finetune_lr / 2,
+        }
+    )
 
 
 def lasting(recipe: Recipe, epochs: int) -> Recipe:

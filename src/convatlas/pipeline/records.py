@@ -23,9 +23,8 @@ from convatlas.models.anatomy import ConvNet
 from convatlas.pipeline.preparation import Images, Prepared
 from convatlas.pipeline.run_files import read_object
 from convatlas.pipeline.settings import RUN_FILE
-from convatlas.search.choose import Candidate, Choice
 
-__all__ = ["Logbook", "choice_record", "cost_record", "data_record"]
+__all__ = ["Logbook", "cost_record", "data_record"]
 
 
 class Logbook:
@@ -90,17 +89,6 @@ def data_record(prepared: Prepared, images: Images) -> dict[str, Any]:
     }
 
 
-def choice_record(choice: Choice) -> dict[str, Any]:
-    """Return which network was chosen, and what became of the others."""
-    return {
-        "budget": asdict(choice.budget),
-        "input_size": choice.chosen.input_size,
-        "chosen": _candidate_record(choice.chosen),
-        "reason": choice.reason,
-        "candidates": [_candidate_record(candidate) for candidate in choice.candidates],
-    }
-
-
 def cost_record(model: ConvNet, preprocessing: Preprocessing) -> dict[str, Any]:
     """Return what one image costs, per layer and per stage."""
     report = analyze(model, preprocessing.input_size, in_channels=preprocessing.channels)
@@ -118,9 +106,3 @@ def cost_record(model: ConvNet, preprocessing: Preprocessing) -> dict[str, Any]:
         "layers": layers,
         "stages": [asdict(stage) for stage in report.by_stage()],
     }
-
-
-def _candidate_record(candidate: Candidate) -> dict[str, Any]:
-    record = asdict(candidate)
-    cost = record.pop("cost")
-    return {**record, **cost}

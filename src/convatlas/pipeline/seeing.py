@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
 from convatlas.analysis.cost import analyze
 from convatlas.data.decode import decode
+from convatlas.data.preprocess import Preprocessing
 from convatlas.explain.effective_field import Sight, effective_field
 from convatlas.pipeline.prediction import load_network
 
-__all__ = ["see"]
+__all__ = ["see", "sight"]
 
 
 def see(
@@ -37,9 +42,24 @@ def see(
     image = decode(photo)
     network = load_network(model, weights)
     pixels = network.preprocessing.image(image)
-    batch = network.preprocessing.tensor(pixels[None])
-    effective = effective_field(network.model, batch, layer, position)
-    report = analyze(network.model, tuple(batch.shape[1:]))
+    return sight(network.model, network.preprocessing, pixels, layer, position)
+
+
+def sight(
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    pixels: NDArray[np.uint8],
+    layer: str,
+    position: tuple[int, int] | None = None,
+) -> Sight:
+    """Measure what an output of ``layer`` listens to in prepared pixels, uint8 ``(H, W, C)``.
+
+    Raises:
+        OptionError: No such layer or position, or an output that is deaf to the photo.
+    """
+    batch = preprocessing.tensor(pixels[None])
+    effective = effective_field(model, batch, layer, position)
+    report = analyze(model, tuple(batch.shape[1:]))
     inside = [row for row in report.layers if f"{row.name}.".startswith(f"{layer}.")]
     last = inside[-1] if inside else None
     return Sight(

@@ -43,6 +43,10 @@ class RunSettings:
         pretrained: Whether pretrained weights may be used.
         compare_scratch: Whether the same network is also trained from scratch.
         skip_bad: Whether unreadable images are left out instead of ending the run.
+        early_stop: Epochs without a gain on training images set apart that end the training; 0
+            never ends it.
+        time_limit: Seconds that the whole run may take; None for no limit.
+        max_drop: How far the accuracy of the 8-bit file may fall, as a share of the images.
     """
 
     data: str = "digits"
@@ -53,12 +57,24 @@ class RunSettings:
     pretrained: bool = True
     compare_scratch: bool = False
     skip_bad: bool = False
+    early_stop: int = 0
+    time_limit: float | None = None
+    max_drop: float = 0.01
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.epochs < 1:
             raise OptionError(f"epochs must be 1 or more, got {self.epochs}")
         if self.seed < 0:
             raise OptionError(f"seed must be 0 or more, got {self.seed}")
+        if self.early_stop < 0:
+            raise OptionError(f"early_stop must be 0 or more epochs, got {self.early_stop}")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise OptionError(
+                f"time_limit must be more than 0 seconds, got {self.time_limit:g}: leave it out "
+                "or raise it"
+            )
+        if not 0 <= self.max_drop <= 1:
+            raise OptionError(f"max_drop must be in 0 … 1, 0.01 for one point, got {self.max_drop}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

@@ -12,7 +12,13 @@ from convatlas.errors import DataError
 from convatlas.files import require_writable, write_json, write_text
 from convatlas.models.catalogue import find_entry
 from convatlas.models.pretrained.sources import pretrained_preprocessing
-from convatlas.pipeline.preparation import Prepared, fitting_recipe, prepare, task_of
+from convatlas.pipeline.preparation import (
+    Prepared,
+    fitting_recipe,
+    prepare,
+    require_apart,
+    task_of,
+)
 from convatlas.pipeline.records import Logbook, data_record
 from convatlas.pipeline.settings import (
     RECIPE_FILE,
@@ -33,7 +39,9 @@ from convatlas.pipeline.training import (
 from convatlas.pipeline.training import train as train_job
 from convatlas.pipeline.watching import Listener, Watch
 from convatlas.search.budget import Budget, Cost
-from convatlas.search.choose import Candidate, choose
+from convatlas.search.candidate import Candidate
+from convatlas.search.costing import as_built
+from convatlas.search.rules import candidate_of
 from convatlas.tasks.metrics import Evaluation
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.distributed import Workers
@@ -77,6 +85,7 @@ def train(
         ConvAtlasError: Data, options or folders that cannot be used.
         Interrupted: Ctrl-C; ``resume`` goes on from the folder it names.
     """
+    require_apart(settings.data, parent)
     require_writable(parent / RUN_FILE)
     prepared = _prepared(settings, listener)
     candidate = find_candidate(prepared, settings.model, settings.weights)
@@ -146,18 +155,18 @@ def find_candidate(prepared: Prepared, name: str, weights: str | None) -> Candid
         UnknownNameError: No such network.
         WeightsError: No such weights of it.
     """
-    task = task_of(prepared)
-    chosen = choose(task, Budget(), name=name, pretrained=False).chosen
+    task, entry = task_of(prepared), find_entry(name)
+    plain = as_built(candidate_of(entry, task, Budget(), pretrained=False), task)
     if weights is None:
-        return chosen
-    entry, size = find_entry(name), pretrained_preprocessing(name, weights).input_size
+        return plain
     return replace(
-        chosen,
+        plain,
         weights=weights,
         stem=None,
-        input_size=size,
+        input_size=pretrained_preprocessing(name, weights).input_size,
         in_channels=entry.in_channels,
         cost=Cost(params=entry.params, macs=entry.macs),  # not that of a small image
+        figures={},
     )
 
 

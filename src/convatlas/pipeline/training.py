@@ -34,6 +34,7 @@ from convatlas.train.verification import Parts
 
 __all__ = [
     "Job",
+    "changes_since_checkpoint",
     "classification",
     "evaluate",
     "first_network",
@@ -163,16 +164,28 @@ def held_out(job: Job, batch_size: int) -> EvalBatches:
     return EvalBatches(job.images.validation, labels, job.images.preprocessing, batch_size)
 
 
+def changes_since_checkpoint(prepared: Prepared, folder: Path) -> list[str]:
+    """Return in words how the images differ from those of the last checkpoint in ``folder``."""
+    run = RunFolder(folder)
+    if not run.has_run():
+        return []
+    return _changes(run.load_last().metadata["data"], _summaries(prepared))
+
+
+def _summaries(prepared: Prepared) -> dict[str, DataSummary]:
+    splits = prepared.splits
+    return {"train": summarise(splits.train), "validation": summarise(splits.validation)}
+
+
 def _session(job: Job, resume: bool, watch: Watch) -> Session:
-    splits = job.prepared.splits
-    source = splits.train
-    now = {"train": summarise(source), "validation": summarise(splits.validation)}
+    now = _summaries(job.prepared)
     return Session(
         resume=resume,
+        out_of_time=watch.out_of_time,
         data={part: summary.to_dict() for part, summary in now.items()},
         data_changes=lambda saved: _changes(saved, now),
         accept_changed_data=watch.accept_changed_data,
-        describe=None if job.prepared.stream else source.describe,
+        describe=None if job.prepared.stream else job.prepared.splits.train.describe,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,11 +40,15 @@ class Watch:
         listener: Who is told.
         experiment: MLflow experiment that gets the figures too; None for none.
         accept_changed_data: Whether to go on although the images changed since the checkpoint.
+        others: Who else watches the loop.
+        out_of_time: Asked between two steps; where it says yes, the training ends.
     """
 
     listener: Listener
     experiment: str | None = None
     accept_changed_data: bool = False
+    others: tuple[Observer, ...] = ()
+    out_of_time: Callable[[], bool] | None = None
 
     def observers(self, folder: Path, recipe: Recipe) -> list[Observer]:
         """Return the listener, TensorBoard's files in ``folder``, and MLflow if it was asked for.
@@ -51,7 +56,7 @@ class Watch:
         Raises:
             MissingExtraError: MLflow was asked for and is not installed.
         """
-        observers = [self.listener.training(), TensorBoard(folder / "tensorboard")]
+        observers = [self.listener.training(), TensorBoard(folder / "tensorboard"), *self.others]
         if self.experiment is not None:
             params = recipe.to_dict()
             observers.append(

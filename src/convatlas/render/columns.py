@@ -67,7 +67,8 @@ def fitted_table(
     if missing:
         notes = [*notes, f"No room for: {', '.join(missing)}."]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.title, table.title_justify = title, "left"
+    table.title = None if title is None else Text(title)  # whose brackets are no markup
+    table.title_justify = "left"
     table.caption = Text("\n".join(notes)) if notes else None
     table.caption_justify = "left"
     first = kept[0].header

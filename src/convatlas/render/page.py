@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["page_environment", "page_palettes", "page_script", "page_style", "plotly_script"]
 
-_LONGEST_NAME = 40  # letters of a class name on the first screen
+_LONGEST_NAME = 32  # letters of a class name on the first screen
 
 
 def page_environment() -> Environment:

@@ -74,15 +74,14 @@ def training(run: FinishedRun) -> dict[str, Any] | None:
     """Return the learning curves and the epochs behind them."""
     if not run.epochs:
         return None
-    best = (run.metrics or {}).get("best_epoch")
     speeds = [epoch["images_per_second"] for epoch in run.epochs if "images_per_second" in epoch]
     seconds = [epoch["seconds"] for epoch in run.epochs if "seconds" in epoch]
     return {
-        "figures": learning_curves(run.epochs, best),
+        "figures": learning_curves(run.epochs, run.best_epoch),
         "epochs": run.epochs,
         "columns": [key for key in _MEASURED if any(epoch.get(key) for epoch in run.epochs)],
         "phases": _phases(run),
-        "best_epoch": best,
+        "best_epoch": run.best_epoch,
         "images_per_second": sum(speeds) / len(speeds) if speeds else None,
         "seconds": sum(seconds) if seconds else None,
     }

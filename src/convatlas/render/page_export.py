@@ -13,6 +13,8 @@ from convatlas.render.run_folder import FinishedRun
 
 __all__ = ["export", "reproduce", "snippet"]
 
+_SCRIPT = "predict.py"
+
 
 def export(run: FinishedRun) -> dict[str, Any] | None:
     """Return the exported file, its comparison with PyTorch, and how to use it."""
@@ -21,6 +23,10 @@ def export(run: FinishedRun) -> dict[str, Any] | None:
     record = (run.data or {}).get("preprocessing")
     return {
         "parity": run.parity,
+        "passed": run.parity["passed"],
+        "inconclusive": inconclusive(run.parity),
+        "int8": run.parity.get("int8"),
+        "script": _SCRIPT if (run.folder / _SCRIPT).is_file() else None,
         "file": run.parity.get("file", "model.onnx"),
         "opset": run.parity.get("opset"),
         "snippet": snippet(record, run.parity.get("file", "model.onnx")) if record else None,

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from convatlas.render import units
 from convatlas.render.figures import stage_bars
+from convatlas.render.limits import LIMITS
 from convatlas.render.run_folder import FinishedRun
 
 __all__ = ["choice", "cost"]
 
 _SHORTLIST = 8
-_LIMITS = ("max_macs", "max_params", "max_latency_ms")
 _MEASURES = ("macs", "params", "activation_bytes")
 
 
@@ -27,18 +28,20 @@ def choice(run: FinishedRun) -> dict[str, Any] | None:
     kept = [each for each in candidates if each["kept"]]
     dropped = [each for each in candidates if not each["kept"]]
     reasons = Counter(each["reason"] for each in dropped)
-    budget = run.choice.get("budget") or {}
     return {
         "reason": run.choice["reason"],
         "chosen": run.choice["chosen"]["name"],
-        "limits": {limit: budget.get(limit) for limit in _LIMITS},
+        "asked": _asked(run.choice.get("budget") or {}),
         "input_size": run.choice.get("input_size"),
+        "advice": run.choice.get("advice") or [],
+        "neighbours": run.choice.get("neighbours") or [],
         "shortlist": kept[:_SHORTLIST],
         "others": kept[_SHORTLIST:] + dropped,
         "kept": len(kept),
         "dropped": len(dropped),
         "why_dropped": [(reason, n) for reason, n in reasons.most_common(3) if n > 1],
         "timed": any(each["latency_ms"] is not None for each in candidates),
+        "predicted": any(each["is_predicted"] for each in candidates),
     }
 
 
@@ -60,12 +63,31 @@ def cost(run: FinishedRun) -> dict[str, Any] | None:
     }
 
 
+def _asked(budget: Mapping[str, Any]) -> list[str]:
+    """Return what was asked of the network, a few words each."""
+    words = []
+    for limit in LIMITS:
+        if (asked := budget.get(limit.name)) is not None:
+            text = units.limit if limit.text is units.count else limit.text
+            bound = "at least" if limit.is_floor else "at most"
+            words.append(f"{limit.words} {bound} {text(asked * limit.unit)}")
+    if budget.get("min_input") is not None:
+        words.append(f"inputs as small as {units.pixels(budget['min_input'])}")
+    if budget.get("needs_weights"):
+        words.append("pretrained weights")
+    named = {"family": "family", "licence": "licence", "export": "export as"}
+    words += [f"{word} {budget[key]}" for key, word in named.items() if budget.get(key)]
+    return words
+
+
 def _candidate(values: Mapping[str, Any]) -> dict[str, Any]:
     optional = ("params", "macs", "top1", "latency_ms", "dataset")
+    latency = (values.get("figures") or {}).get("latency_ms") or {}
     return {
         "name": values["name"],
         "kept": values["kept"],
         "reason": values.get("reason") or "",
+        "is_predicted": latency.get("origin") == "predicted",
         **{key: values.get(key) for key in optional},
     }
 

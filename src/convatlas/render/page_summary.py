@@ -5,14 +5,16 @@ Turns a run's files into plain values for ``summary.html.j2``; formats nothing t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convatlas.errors import UnknownNameError
 from convatlas.models.catalogue import find_entry
+from convatlas.render.page_trust import baseline, trust
 from convatlas.render.run_folder import FinishedRun
 
 __all__ = ["confusions", "paper", "summary"]
+
+_MOST_PAIRS = 3
 
 
 def summary(run: FinishedRun) -> dict[str, Any]:
@@ -21,9 +23,9 @@ def summary(run: FinishedRun) -> dict[str, Any]:
         "network": _network(run),
         "accuracy": _accuracy(run),
         "size": _size(run),
-        "speed": run.parity,
-        "confusion": _worst_confusion(run),
-        "parity": run.parity,
+        "speed": _speed(run),
+        "confusion": _worst_confusions(run),
+        "trust": trust(run),
     }
 
 
@@ -71,23 +73,17 @@ def _network(run: FinishedRun) -> dict[str, Any] | None:
 
 
 def _accuracy(run: FinishedRun) -> dict[str, Any] | None:
-    evaluation = run.evaluation
-    if evaluation is None:
+    evaluation, guess = run.evaluation, baseline(run)
+    if evaluation is None or guess is None:
         return None
-    supports = [scores["support"] for scores in evaluation["classes"]]
-    commonest = max(range(len(supports)), key=supports.__getitem__)
     return {
-        **_shares(evaluation),
+        "share": evaluation["accuracy"],
+        "interval": tuple(evaluation["accuracy_interval"]),
         "images": evaluation["images"],
         "right": sum(row[place] for place, row in enumerate(evaluation["confusion"])),
-        "baseline": supports[commonest] / (sum(supports) or 1),
-        "commonest": run.classes[commonest],
+        "commonest": guess[0],
+        "baseline": guess[1],
     }
-
-
-def _shares(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    bounds: Sequence[float] = evaluation["accuracy_interval"]
-    return {"share": evaluation["accuracy"], "interval": tuple(bounds)}
 
 
 def _size(run: FinishedRun) -> dict[str, Any] | None:
@@ -98,11 +94,24 @@ def _size(run: FinishedRun) -> dict[str, Any] | None:
         "macs": run.cost["macs"],
         "is_lower_bound": run.cost.get("is_lower_bound", False),
         "file_bytes": None if run.parity is None else run.parity.get("file_bytes"),
+        "int8_bytes": (_accepted(run) or {}).get("bytes"),
     }
 
 
-def _worst_confusion(run: FinishedRun) -> dict[str, Any] | None:
+def _speed(run: FinishedRun) -> dict[str, Any] | None:
+    if run.parity is None:
+        return None
+    return {**run.parity, "int8_latency_ms": (_accepted(run) or {}).get("latency_ms")}
+
+
+def _accepted(run: FinishedRun) -> dict[str, Any] | None:
+    """Return the record of the int8 file, if there is one that may be shipped."""
+    record = (run.parity or {}).get("int8")
+    return record if record and record["status"] == "accepted" else None
+
+
+def _worst_confusions(run: FinishedRun) -> dict[str, Any] | None:
     if run.evaluation is None:
         return None
     pairs = confusions(run)
-    return {"worst": pairs[0] if pairs else None, "mistakes": sum(pair["images"] for pair in pairs)}
+    return {"worst": pairs[:_MOST_PAIRS], "mistakes": sum(pair["images"] for pair in pairs)}

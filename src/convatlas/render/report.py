@@ -12,7 +12,7 @@ from typing import Any
 
 from convatlas.errors import CheckpointError
 from convatlas.files import write_text
-from convatlas.render import page_data, page_export, page_model, page_results
+from convatlas.render import page_data, page_export, page_model, page_plan, page_results
 from convatlas.render.page import (
     page_environment,
     page_palettes,
@@ -21,6 +21,7 @@ from convatlas.render.page import (
     plotly_script,
 )
 from convatlas.render.page_summary import summary
+from convatlas.render.page_trust import trust
 from convatlas.render.run_folder import FinishedRun, read_run, reading
 
 __all__ = ["REPORT_FILE", "write_report"]
@@ -30,14 +31,18 @@ REPORT_FILE = "report.html"
 Section = Callable[[FinishedRun], dict[str, Any] | None]
 
 _SECTIONS: tuple[tuple[str, str, str, Section], ...] = (
+    ("trust", "Can I trust it?", "", trust),
+    ("evaluation", "What it confuses", "metrics.json", page_results.evaluation),
+    ("calibration", "What its confidence is worth", "metrics.json", page_results.calibration),
+    ("mistakes", "Most confident mistakes", "explain.json", page_results.mistakes),
+    ("right", "Right answers", "explain.json", page_results.right),
+    ("sight", "What it sees", "explain.json", page_results.sight),
     ("choice", "Why this network", "choice.json", page_model.choice),
     ("dataset", "The data", "data.json", page_data.dataset),
     ("training", "Training", "metrics.jsonl", page_data.training),
-    ("evaluation", "What it confuses", "metrics.json", page_results.evaluation),
-    ("mistakes", "Most confident mistakes", "explain.json", page_results.mistakes),
-    ("right", "Right answers", "explain.json", page_results.right),
-    ("cost", "What each layer costs", "cost.json", page_model.cost),
+    ("plan", "Predicted and measured", "plan.json", page_plan.plan),
     ("scratch", "Against training from scratch", "metrics.json", page_data.scratch),
+    ("cost", "What each layer costs", "cost.json", page_model.cost),
     ("export", "The exported file", "parity.json", page_export.export),
     ("reproduce", "How to reproduce this", "run.json", page_export.reproduce),
 )
@@ -91,10 +96,15 @@ def _render(run: FinishedRun) -> str:
 
 
 def _sections(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return the sections in order.
+
+    They are built backwards, so that a damaged file is met by the section that is about it, and
+    only then by the checks, which read several.
+    """
     sections = []
-    for name, title, file, build in _SECTIONS:
+    for name, title, file, build in reversed(_SECTIONS):
         with reading(run.folder / file):
             view = build(run)
         if view is not None:
             sections.append({"name": name, "title": title, "view": view})
-    return sections
+    return sections[::-1]

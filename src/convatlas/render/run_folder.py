@@ -7,6 +7,7 @@ business of the pages.
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from convatlas.errors import CheckpointError
 __all__ = ["FinishedRun", "read_run", "reading"]
 
 Values = Mapping[str, Any]
+
+_KEPT = "which epoch was kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class FinishedRun:
         cost: ``cost.json``: cost per layer and stage.
         explain: ``explain.json``: pictures with their heat maps.
         parity: ``parity.json``: the exported file against the network.
+        plan: ``plan.json``: what was predicted of the training before it began.
+        recipe: ``recipe.toml``: what the network was trained with.
     """
 
     folder: Path
@@ -45,11 +50,51 @@ class FinishedRun:
     cost: Values | None
     explain: Values | None
     parity: Values | None
+    plan: Values | None
+    recipe: Values | None
 
     @property
     def evaluation(self) -> Values | None:
         """The evaluation on the held-out images."""
         return None if self.metrics is None else self.metrics["evaluation"]
+
+    @property
+    def calibration(self) -> Values | None:
+        """What the probabilities on the held-out images are worth."""
+        return None if self.metrics is None else self.metrics.get("calibration")
+
+    @property
+    def calibration_error(self) -> float | None:
+        """The expected calibration error, wherever it stands."""
+        for record in (self.calibration, self.evaluation):
+            error = (record or {}).get("expected_calibration_error")
+            if error is not None:
+                return float(error)
+        return None
+
+    @property
+    def decided(self) -> list[str] | None:
+        """What the held-out images decided in the training, in words; None where nobody says."""
+        if self.recipe is None:
+            return None
+        training, schedule = (self.recipe.get(name) or {} for name in ("training", "schedule"))
+        told = {
+            _KEPT: training.get("keep") == "best",
+            "when to stop": bool(training.get("stop_after")),
+            "when to learn more slowly": schedule.get("name") == "plateau",
+        }
+        return [words for words, decided in told.items() if decided]
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the held-out images chose the epoch whose weights were kept."""
+        return _KEPT in (self.decided or [])
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights were kept because it was the best, or None."""
+        best = [epoch["epoch"] for epoch in self.epochs if epoch.get("best")]
+        return best[-1] if best and self.keeps_best else None
 
     @property
     def classes(self) -> list[str]:
@@ -72,9 +117,10 @@ def read_run(folder: Path) -> FinishedRun:
             f"expected a finished run with run.json in {folder}, got none: "
             "pass the folder that the run was written to"
         )
-    names = ("data", "choice", "metrics", "cost", "explain", "parity")
+    names = ("data", "choice", "metrics", "cost", "explain", "parity", "plan")
     files = {name: _read_object(folder / f"{name}.json") for name in names}
-    return FinishedRun(folder=folder, run=run, epochs=_read_epochs(folder), **files)
+    recipe = _read_recipe(folder / "recipe.toml")
+    return FinishedRun(folder=folder, run=run, epochs=_read_epochs(folder), recipe=recipe, **files)
 
 
 @contextmanager
@@ -105,6 +151,14 @@ def _read_object(path: Path) -> Values | None:
         if not isinstance(value, dict):
             raise TypeError(f"expected a JSON object, got {type(value).__name__}")
         return value
+
+
+def _read_recipe(path: Path) -> Values | None:
+    text = _read_text(path)
+    if text is None:
+        return None
+    with reading(path):
+        return tomllib.loads(text)
 
 
 def _read_epochs(folder: Path) -> tuple[Values, ...]:

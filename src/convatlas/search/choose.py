@@ -1,253 +1,181 @@
-"""Which network for these images, within this budget, and why.
+"""Which network to take within this budget, for these images, and why.
 
-The rules, in order:
-
-1. Images of up to 64 pixels are looked at in their own size by networks that were
-   designed for such images; larger ones by the ImageNet networks at their own input size.
-2. Below 100,000 photos, pretrained weights at hand beat training from scratch.
-3. What breaks the budget is dropped.
-4. Of the rest, the highest published accuracy; but fewer than 10,000 small images, with
-   nothing pretrained, do not feed a deep net: then the fewest multiply-accumulates.
+1. ``rules``: networks that are not made for the data, or that a wish rules out, are dropped.
+2. ``limits``: what breaks a limit is dropped; what remains has a margin to each.
+3. ``timing``: time comes last, predicted first and measured only where that decides.
+4. ``ranking``: of the rest, the order of the objective; the highest published accuracy unless
+   another is asked. But fewer than 10,000 small images, with nothing pretrained, do not feed a
+   deep net: then the fewest multiply-accumulates.
 
 It knows no deployment, and imports torch only for figures that the catalogue lacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from convatlas.errors import BudgetError
-from convatlas.models.catalogue import Entry, find_entry, list_entries
-from convatlas.search.budget import Budget, Cost
+from convatlas.errors import BudgetError, OptionError
+from convatlas.models.catalogue import find_entry, list_entries
+from convatlas.search.advice import advice_on
+from convatlas.search.budget import Budget
+from convatlas.search.candidate import Candidate, Choice, Neighbour, Task
+from convatlas.search.limits import judged, nearest_misses
+from convatlas.search.ranking import neighbours_of, pareto_names, ranked, timed_alike
+from convatlas.search.rules import RULES, candidate_of, is_few, made_for
+from convatlas.search.timing import Forecaster, Timer, in_time
 
-__all__ = ["Candidate", "Choice", "Task", "choose"]
-
-_SMALL_IMAGE = 64
-_MANY_PHOTOS = 100_000
-_FEW_SMALL_IMAGES = 10_000
-
-Timer = Callable[["Candidate"], float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What the choice needs to know of the data.
-
-    Attributes:
-        image_size: Median of the images' shorter sides, in pixels.
-        channels: 1 for grey images, 3 for colour.
-        num_classes: Number of classes.
-        train_images: Number of training images.
-    """
-
-    image_size: int
-    channels: int
-    num_classes: int
-    train_images: int
-
-    @property
-    def small(self) -> bool:
-        """Whether the images are as small as those of CIFAR and MNIST."""
-        return self.image_size <= _SMALL_IMAGE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One network as it would be built for the task.
-
-    Attributes:
-        name: Name for ``create_model``.
-        weights: Source of pretrained weights, or None for training from scratch.
-        input_size: Height and width of its input, in pixels.
-        in_channels: Channels of its input.
-        stem: ``"small"`` or None.
-        cost: What it costs at that input.
-        top1: Published top-1 accuracy in per cent on ``dataset``, or None.
-        dataset: What the published accuracy was measured on.
-        kept: Whether it is on the shortlist.
-        reason: Why it was kept or dropped.
-    """
-
-    name: str
-    weights: str | None
-    input_size: int
-    in_channels: int
-    stem: str | None
-    cost: Cost
-    top1: float | None
-    dataset: str
-    kept: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The answer.
-
-    Attributes:
-        chosen: The network to take.
-        reason: Why, in one sentence.
-        candidates: Every network of the catalogue, the shortlist first, best first.
-        budget: The limits that were asked.
-    """
-
-    chosen: Candidate
-    reason: str
-    candidates: tuple[Candidate, ...]
-    budget: Budget
+__all__ = ["Candidate", "Choice", "Forecaster", "Neighbour", "Task", "Timer", "choose"]
 
 
 def choose(
-    task: Task,
     budget: Budget,
+    data: Task | None = None,
     *,
     name: str | None = None,
     pretrained: bool = True,
     timer: Timer | None = None,
+    forecaster: Forecaster | None = None,
 ) -> Choice:
-    """Choose a network for ``task`` within ``budget``.
+    """Choose a network within ``budget``: for ``data``, or of the whole catalogue.
 
     Args:
-        task: The data.
-        budget: The limits.
+        budget: The limits, and what ranks the networks that meet them.
+        data: What the images are; None compares every ImageNet network at its own input size.
         name: Take this network, if it meets the budget.
         pretrained: Whether pretrained weights may be used.
-        timer: Measures a candidate's milliseconds for one image; needed for a latency limit.
+        timer: Measures a candidate's milliseconds for one image: of the first three of the
+            ranking, when there is a limit on them, or when they are the objective and predicted.
+        forecaster: Predicts them. With a limit on them and neither of the two, the calibration
+            of this machine does.
 
     Raises:
-        BudgetError: Nothing meets the budget; the nearest miss is named.
+        BudgetError: Nothing meets the budget; the nearest misses are named, with what would do.
+        CalibrationError: Times have to be predicted, and this machine was never calibrated.
+        OptionError: A limit on the time of a GPU without a timer.
         UnknownNameError: No network is called ``name``.
     """
-    entries = [find_entry(name)] if name else list_entries()
-    fitting, unfit = _fitting([_candidate(e, task, pretrained) for e in entries], task, name)
-    if name or task.small or any(candidate.weights for candidate in fitting):
-        fitting = [replace(candidate, cost=_cost(candidate, task)) for candidate in fitting]
-    if timer is not None and budget.max_latency_ms is not None:
-        fitting = [_timed(candidate, budget, timer) for candidate in fitting]
-    within = [_keep(c) for c in fitting if budget.excess(c.cost) <= 1]
-    beyond = [_drop(c, budget.broken_limit(c.cost)) for c in fitting if budget.excess(c.cost) > 1]
+    asked = name is not None
+    entries = list_entries() if name is None else [find_entry(name)]
+    everyone = [candidate_of(entry, data, budget, pretrained=pretrained) for entry in entries]
+    fitting, unfit = made_for(everyone, data, budget, asked=asked)
+    within, beyond = _affordable(fitting, data, budget, asked=asked)
+
+    def order(candidates: Sequence[Candidate]) -> list[Candidate]:
+        return ranked(candidates, budget.objective, few=is_few(data))
+
+    if within and (budget.max_latency_ms is not None or forecaster is not None):
+        clock = forecaster or _own_forecaster(budget, data, timer)
+        within, slow = in_time(within, budget, order, clock, timer)
+        beyond += slow
     if not within:
-        raise BudgetError(_nearest_miss(beyond, budget))
-    few = task.small and task.train_images < _FEW_SMALL_IMAGES
-    within.sort(key=_fewest_macs if few else _most_accurate)
+        raise BudgetError(_nothing([*beyond, *unfit], budget))
+    kept = _kept(order(within), data)
     return Choice(
-        chosen=within[0],
-        reason=_reason(within, task, asked=name is not None),
-        candidates=(*within, *beyond, *unfit),
+        chosen=kept[0],
+        reason=_reason(kept, data, budget, asked=asked),
+        candidates=(*kept, *beyond, *unfit),
         budget=budget,
+        neighbours=neighbours_of(kept[0], kept),
+        advice=advice_on(kept[0], data, budget),
     )
 
 
-def _candidate(entry: Entry, task: Task, pretrained: bool) -> Candidate:
-    weights = entry.weights_at_hand if pretrained and not task.small else None
-    own_size = weights.input_size if weights else entry.input_size
-    return Candidate(
-        name=entry.name,
-        weights=weights.source if weights else None,
-        input_size=max(task.image_size, 8) if task.small else own_size,
-        in_channels=entry.in_channels if weights else task.channels,
-        stem="small" if task.small else None,
-        cost=Cost(params=entry.params, macs=entry.macs),
-        top1=entry.top1,
-        dataset=entry.dataset,
-        kept=True,
-        reason="",
-    )
-
-
-def _fitting(
-    candidates: Sequence[Candidate], task: Task, name: str | None
+def _affordable(
+    candidates: Sequence[Candidate], data: Task | None, budget: Budget, *, asked: bool
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Part the candidates into those made for such data and the others; a ``name`` always fits."""
-    if name:
-        return list(candidates), []
-    some_pretrained = any(c.weights for c in candidates) and task.train_images < _MANY_PHOTOS
-    fitting, unfit = [], []
-    for candidate in candidates:
-        reason = _misfit(candidate, task, some_pretrained)
-        if reason:
-            unfit.append(_drop(candidate, reason))
-        else:
-            fitting.append(candidate)
-    return fitting, unfit
+    """Part the candidates by every limit but that on time, with their costs as they are built."""
+    untimed = replace(budget, max_latency_ms=None)
+    if data is None or not (asked or data.small or any(each.weights for each in candidates)):
+        return _parted(candidates, untimed)
+    from convatlas.search.costing import as_built
+
+    costed = [as_built(candidate, data) for candidate in candidates]
+    if budget.max_memory is None and budget.train_memory is None:
+        return _parted(costed, untimed)
+    within, beyond = _parted(costed, replace(untimed, max_memory=None, train_memory=None))
+    fitting, more = _parted([as_built(each, data, budget) for each in within], untimed)
+    return fitting, beyond + more
 
 
-def _misfit(candidate: Candidate, task: Task, some_pretrained: bool) -> str:
-    for_photos = candidate.dataset == "ImageNet-1k"
-    if for_photos == task.small:
-        made_for = "photos" if for_photos else f"small images ({candidate.dataset})"
-        return f"made for {made_for}, these have {task.image_size} px"
-    if candidate.top1 is None:
-        return f"no published accuracy on {candidate.dataset} to rank it by"
-    if some_pretrained and candidate.weights is None:
-        return f"no pretrained weights at hand, and {task.train_images:,} photos are few without"
-    return ""
+def _parted(
+    candidates: Sequence[Candidate], budget: Budget
+) -> tuple[list[Candidate], list[Candidate]]:
+    found = [judged(candidate, budget) for candidate in candidates]
+    return [each for each in found if each.kept], [each for each in found if not each.kept]
 
 
-def _cost(candidate: Candidate, task: Task) -> Cost:
-    """Return the cost as built for the task, which the catalogue cannot know."""
-    import torch
-
-    from convatlas.analysis.cost import analyze
-    from convatlas.models.registry import create_model
-
-    with torch.device("meta"):
-        model = create_model(
-            candidate.name,
-            num_classes=task.num_classes,
-            in_channels=candidate.in_channels,
-            stem=candidate.stem,
+def _own_forecaster(budget: Budget, data: Task | None, timer: Timer | None) -> Forecaster:
+    """Return the calibration's forecaster, unless somebody measures."""
+    if timer is not None:
+        return lambda _: None
+    if budget.on != "cpu":
+        raise OptionError(
+            f"the time on {budget.on} can only be measured: pass a timer, or leave "
+            "max_latency_ms out"
         )
-    report = analyze(model, candidate.input_size, in_channels=candidate.in_channels)
-    return Cost(params=report.params, macs=report.macs)
+    from convatlas.search.forecasting import calibrated
+
+    return calibrated(data)
 
 
-def _timed(candidate: Candidate, budget: Budget, timer: Timer) -> Candidate:
-    """Measure the latency, unless the network breaks another limit already."""
-    if budget.excess(candidate.cost) > 1:
-        return candidate
-    return replace(candidate, cost=replace(candidate.cost, latency_ms=timer(candidate)))
+def _kept(ranking: Sequence[Candidate], data: Task | None) -> list[Candidate]:
+    """Return the candidates with why they stay, and with their places in the Pareto set."""
+    front = pareto_names(ranking)
+    kept = []
+    for candidate in ranking:
+        start = "no weights at hand" if data is None else "from scratch"
+        if candidate.weights:
+            start = f"{candidate.weights} weights"
+        published = f"{candidate.top1:.1f} % on {candidate.dataset}, " if candidate.top1 else ""
+        reason = f"within the budget, {published}{start}"
+        kept.append(replace(candidate, reason=reason, pareto=candidate.name in front))
+    return kept
 
 
-def _keep(candidate: Candidate) -> Candidate:
-    start = f"{candidate.weights} weights" if candidate.weights else "from scratch"
-    published = f"{candidate.top1:.1f} % on {candidate.dataset}, " if candidate.top1 else ""
-    return replace(candidate, reason=f"within the budget, {published}{start}")
-
-
-def _drop(candidate: Candidate, reason: str) -> Candidate:
-    return replace(candidate, kept=False, reason=reason)
-
-
-def _most_accurate(candidate: Candidate) -> tuple[float, int]:
-    return -(candidate.top1 or 0.0), candidate.cost.macs
-
-
-def _fewest_macs(candidate: Candidate) -> int:
-    return candidate.cost.macs
-
-
-def _reason(shortlist: Sequence[Candidate], task: Task, *, asked: bool) -> str:
-    best = shortlist[0]
+def _reason(kept: Sequence[Candidate], data: Task | None, budget: Budget, *, asked: bool) -> str:
+    best = kept[0]
     if asked:
         return f"{best.name} was asked for and meets the budget."
-    if len(shortlist) == 1:
-        return f"{best.name} is the only network for such images within the budget."
-    rivals = f"of the {len(shortlist)} networks within the budget"
-    if task.small and task.train_images < _FEW_SMALL_IMAGES:
+    if len(kept) == 1:
+        these = "network" if data is None else "network for such images"
+        return f"{best.name} is the only {these} within the budget."
+    rivals = f"of the {len(kept)} networks within the budget"
+    if budget.objective == "balanced":
+        return (
+            f"{best.name} is the best balance {rivals}: {best.top1:.1f} % on {best.dataset} for "
+            f"{best.cost.macs / 1e6:,.0f} M MACs, nearest to the most accurate and the cheapest "
+            "at once."
+        )
+    if budget.objective == "latency":
+        return f"{best.name} {_fastest(kept, rivals)}"
+    if data is not None and is_few(data):
         return (
             f"{best.name} has the fewest multiply-accumulates {rivals}: "
-            f"{task.train_images:,} small images do not feed a deeper one."
+            f"{data.train_images:,} small images do not feed a deeper one."
         )
     start = "with pretrained weights at hand" if best.weights else "trained from scratch"
-    return f"{best.name} has the highest published accuracy {rivals}, {start}."
+    how = "" if data is None else f", {start}"
+    return f"{best.name} has the highest published accuracy {rivals}{how}."
 
 
-def _nearest_miss(beyond: Sequence[Candidate], budget: Budget) -> str:
-    nearest = min(beyond, key=lambda candidate: budget.excess(candidate.cost))
+def _fastest(kept: Sequence[Candidate], rivals: str) -> str:
+    if timed_alike(kept):
+        figure = kept[0].figures["latency_ms"]
+        return f"takes the shortest time {rivals}, {figure.value:.3g} ms ({figure.origin})."
     return (
-        f"no network meets the budget; the nearest miss is {nearest.name} with "
-        f"{budget.broken_limit(nearest.cost)}: "
-        f"raise the limit {budget.excess(nearest.cost):.3g}-fold"
+        f"has the fewest multiply-accumulates {rivals}; they stand in for the time, which is not "
+        "known of all."
     )
+
+
+def _nothing(dropped: Sequence[Candidate], budget: Budget) -> str:
+    """Say that nothing meets the budget, what nearly does, and what would have to give way."""
+    unfit = [each for each in dropped if each.dropped_by in RULES]
+    if budget.family:
+        unfit = [each for each in unfit if find_entry(each.name).family.name == budget.family]
+    rest = [each for each in dropped if each.dropped_by not in RULES]
+    told = nearest_misses(rest, budget)
+    if unfit and (budget.family or not told):
+        told = f"{unfit[0].name}: {unfit[0].reason}" + (f"; or {told}" if told else "")
+    return f"no network meets the budget; the nearest: {told}"

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from convatlas.errors import CheckpointError
-from convatlas.files import remove_staged, replace_file, stage_file
+from convatlas.files import remove_file, remove_staged, replace_file, stage_file
 
 __all__ = ["Checkpoint", "RunFolder", "read_checkpoint"]
 
@@ -89,6 +89,16 @@ class RunFolder:
             self._publish(self._pair("last"), "previous")
         self._publish(staged, "last")
         self._last_is_damaged = False
+
+    def remove(self) -> None:
+        """Remove checkpoints and figures, so that a run can begin anew here.
+
+        Raises:
+            OutputError: They cannot be removed.
+        """
+        names = [path for name in ("last", "previous", "best") for path in self._pair(name)[::-1]]
+        for path in (*names, self.metrics):  # metadata first: tensors alone are no checkpoint
+            remove_file(path)
 
     def remove_leftovers(self) -> None:
         """Remove half-written files of a process that was killed; no other may train here."""

@@ -1,16 +1,26 @@
-"""Ctrl-C between two steps instead of in the middle of one.
+"""Ctrl-C between two steps, or two imports, instead of in the middle of one.
 
 Half an optimizer step cannot be resumed exactly, so the first Ctrl-C waits for a place
-where the loop asks for it; a second one is not held back.
+where the loop asks for it; a second one is not held back. In the middle of an import, torch takes
+Ctrl-C for a missing package and fails much later: there too, the first one waits.
 """
 
 from __future__ import annotations
 
+import _thread
+import os
 import signal
 import threading
-from types import TracebackType
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
 
-__all__ = ["Interrupted", "StopRequest"]
+__all__ = ["BetweenImports", "Interrupted", "StopRequest"]
+
+_PAUSE = 0.02  # seconds
+_PATIENCE = 2.0  # seconds
+_IMPORT = "<frozen importlib._bootstrap>"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -27,6 +37,45 @@ class Interrupted(KeyboardInterrupt):
         self.steps_done = steps_done
 
 
+class BetweenImports:
+    """A handler of Ctrl-C that raises KeyboardInterrupt, but not in the middle of an import.
+
+    The first one asks again until the import is done; a second one, or two seconds, end the process
+    in the middle of it, with one line and status 130.
+    """
+
+    def __init__(self) -> None:
+        self._waiting = False
+        self._since: float | None = None
+
+    def __call__(self, _number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt, now or soon; with the arguments of any handler."""
+        if not _is_importing(frame):
+            self._waiting, self._since = False, None
+            raise KeyboardInterrupt
+        now = time.monotonic()
+        self._since = self._since or now
+        if self._waiting or now - self._since > _PATIENCE:
+            os.write(2, b"convatlas: stopped\n")
+            os._exit(130)
+        self._waiting = True
+        _thread.start_new_thread(self._ask_again, ())  # threading may be what is interrupted
+
+    def _ask_again(self) -> None:
+        time.sleep(_PAUSE)
+        if self._waiting:
+            self._waiting = False
+            _thread.interrupt_main()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT:
+            return True
+        frame = frame.f_back
+    return False
+
+
 class StopRequest:
     """While entered, remembers the first Ctrl-C until :meth:`check` is called.
 
@@ -36,7 +85,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._asked = False
-        self._installed = False
+        self._before: Callable[[int, FrameType | None], Any] | None = None
 
     @property
     def asked(self) -> bool:
@@ -50,9 +99,10 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before = signal.getsignal(signal.SIGINT)
+        if in_main and (before is signal.default_int_handler or isinstance(before, BetweenImports)):
             signal.signal(signal.SIGINT, self._remember)
-            self._installed = True
+            self._before = before
         return self
 
     def __exit__(
@@ -61,9 +111,9 @@ class StopRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._installed = False
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
 
     def _remember(self, *_: object) -> None:
         if self._asked:

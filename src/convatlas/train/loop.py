@@ -60,7 +60,7 @@ def fit(
             machine's CPU the outcome is bit for bit that of a run that was never stopped.
 
     Returns:
-        One report per epoch, those before a resume included.
+        One report per whole epoch, those before a resume included.
 
     Raises:
         OptionError: The loss or a weight is not finite or runs away, memory is exhausted, or
@@ -87,15 +87,14 @@ def fit(
         try:
             audience.start(state.plan())
             workers.from_first(run.remove_leftovers)
-            while not state.finished:
-                _train_epoch(live, task, train_batches, session.stop_after_steps)
+            while not state.finished and _train_epoch(live, task, train_batches, session):
                 _evaluate_epoch(live, task, eval_batches)
+            if not state.finished:  # the time is up
+                live.save()
         except KeyboardInterrupt:
             raise _interrupted(live) from None
-    if recipe.training.keep == "best":
-        state.load_weights(workers.from_first(run.load_best))
-    else:
-        state.load_weights(state.to_weights())
+    best = recipe.training.keep == "best" and state.history
+    state.load_weights(workers.from_first(run.load_best) if best else state.to_weights())
     model.eval()
     return History(tuple(state.history))
 
@@ -154,13 +153,16 @@ def _settle_precision(
     state.precision = workers.from_first(decide)
 
 
-def _train_epoch(live: _Live, task: Task, batches: TrainBatches, last_step: int) -> None:
-    state = live.state
+def _train_epoch(live: _Live, task: Task, batches: TrainBatches, session: Session) -> bool:
+    """Train to the end of the epoch; return False if the time is up before."""
+    state, last_step = live.state, session.stop_after_steps
     state.begin_epoch()
     loss_of = live.workers.bind(state.model, task, compiles=state.recipe.training.compile)
     for batch in batches.epoch(state.epochs_done, state.step):
         if live.workers.any(live.stop.asked) or 0 < last_step <= state.steps_done:
             raise KeyboardInterrupt
+        if state.steps_done and session.out_of_time and live.workers.any(session.out_of_time()):
+            return False
         state.begin_step(live.workers.rank)
         with memory_told(state, tuple(batch.images.shape)), lone_image_told():
             loss = _train_step(state, loss_of, batch, live.workers)
@@ -169,6 +171,7 @@ def _train_epoch(live: _Live, task: Task, batches: TrainBatches, last_step: int)
             live.save()
     live.audience.steps(state.meter.close())
     state.check_weights()
+    return True
 
 
 def _train_step(

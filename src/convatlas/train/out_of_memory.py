@@ -19,9 +19,11 @@ from convatlas.errors import ConvAtlasError, OptionError
 from convatlas.train.recipe import Recipe
 from convatlas.train.state import TrainState
 
-__all__ = ["free_bytes", "memory_told"]
+__all__ = ["SAFE_SHARE", "free_bytes", "memory_told", "training_memory"]
 
-_SAFE = 0.9  # of what is free: predictions are up to 9 % off (docs/memory.md), heaps have gaps
+SAFE_SHARE = 0.9
+"""Of what is free: predictions are up to 9 % off (docs/memory.md), heaps have gaps."""
+
 _CPU_WORDS = ("DefaultCPUAllocator", "not enough memory")  # torch raises a plain RuntimeError
 
 
@@ -55,6 +57,11 @@ def free_bytes(device: torch.device) -> int | None:
     return min(limits, default=None) if device.type == "cpu" else None
 
 
+def training_memory(recipe: Recipe) -> TrainingMemory:
+    """Return how a recipe trains, as far as memory goes."""
+    return TrainingMemory(_optimizer(recipe), ema=recipe.regularization.ema_decay > 0)
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -79,13 +86,12 @@ def _message(state: TrainState, shape: tuple[int, ...]) -> str:
 
 
 def _largest(state: TrainState, shape: tuple[int, ...], free: int) -> int | None:
-    training = TrainingMemory(_optimizer(state.recipe), ema=state.ema is not None)
     with suppress(ConvAtlasError, MemoryError, RuntimeError):  # advice is all that is lost
         return max_batch(
             state.model,
-            int(_SAFE * free) + _held(state),
+            int(SAFE_SHARE * free) + _held(state),
             tuple(shape[1:]),
-            training=training,
+            training=training_memory(state.recipe),
             precision="bfloat16" if state.in_bf16 else "float32",
             channels_last=True,
             device=state.device.type,

@@ -25,6 +25,8 @@ class Session:
             is always written after each epoch.
         checkpoint_steps: Optimizer steps between two of them; 0 leaves it to the minutes.
         stop_after_steps: Step of the whole run after which to stop as Ctrl-C does; 0 for none.
+        out_of_time: Asked between two steps, after the first of the run. Where it says yes the
+            training ends, and the recipe's ``keep`` decides among the weights until then.
         data: What the images look like now, as JSON values; it goes into the checkpoints.
         data_changes: Given ``data`` as a checkpoint holds it, says in words what has changed
             since; when open, any difference counts.
@@ -36,6 +38,7 @@ class Session:
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
     stop_after_steps: int = 0
+    out_of_time: Callable[[], bool] | None = None
     data: Mapping[str, Any] | None = None
     data_changes: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     accept_changed_data: bool = False
@@ -62,7 +65,8 @@ class Session:
         if changes and not self.accept_changed_data:
             raise CheckpointError(
                 f"the data set has changed since the run's checkpoint ({'; '.join(changes)}): put "
-                "it back, go on all the same with --accept-changed-data, or start a new run"
+                "it back or start a new run; convatlas train goes on all the same with "
+                "--accept-changed-data"
             )
         return bool(changes)
 

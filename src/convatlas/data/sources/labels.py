@@ -8,14 +8,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from unicodedata import category, normalize
 
 from convatlas.data.decode import printable, why_unreadable
 from convatlas.errors import DataError, nearest
 
-__all__ = ["class_names", "class_numbers", "listed_classes", "read_classes"]
+__all__ = ["class_name", "class_names", "class_numbers", "listed_classes", "read_classes"]
 
 Label = str | int
 CLASSES_FILE = "classes.txt"
+_UNPRINTED = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control, foreign bytes, ends of lines
+
+
+def class_name(name: str) -> str:
+    """Return the class that a folder called ``name`` stands for: one line, in composed letters.
+
+    Systems spell the same letters in two ways, and archives carry both: an é is one character, or
+    an e and an accent (Unicode Standard Annex 15, forms NFC and NFD).
+    """
+    plain = "".join("?" if category(each) in _UNPRINTED else each for each in name)
+    return normalize("NFC", plain)
 
 
 def listed_classes(folder: Path) -> tuple[str, ...] | None:

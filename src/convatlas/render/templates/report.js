@@ -44,12 +44,15 @@
     delete figure.layout.height;
     if (width) figure.layout.width = width;
     Plotly.react(place, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+    // The description says what the drawing shows; its parts would be read out as nameless pictures.
+    for (const part of place.children) part.setAttribute("aria-hidden", "true");
   }
 
   const drawAll = () =>
     places.forEach((place) => draw(place, palettes[dark.matches ? "dark" : "light"]));
 
   drawAll();
+  document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
   dark.addEventListener("change", drawAll);
   addEventListener("beforeprint", () =>
     places.forEach((place) =>

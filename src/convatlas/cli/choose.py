@@ -1,0 +1,259 @@
+"""``convatlas choose``: which network for these images, within these limits, and why.
+
+Without images, a latency limit and ``--measure``, it does not import torch.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convatlas.cli.drawing import drawing_file
+from convatlas.cli.numbers import parse_bytes, parse_count
+from convatlas.errors import BudgetError, OptionError
+
+if TYPE_CHECKING:
+    from convatlas.pipeline.choosing import Answer
+    from convatlas.pipeline.race import RaceSettings
+    from convatlas.search.halving import RaceReport
+
+__all__ = ["choose"]
+
+_FIELD = re.compile(r"\b((?:max|min|train|needs)_[a-z0-9_]+)(=?)")
+
+
+def choose(
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="'digits', a folder, a table of paths, shards; the catalogue alone if left out."
+        ),
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(help="Largest parameter count: 5M; no limit if left out.")
+    ] = None,
+    max_macs: Annotated[
+        str | None,
+        typer.Option(help="Most multiply-accumulates per image: 300M; no limit if left out."),
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(help="Most milliseconds for one image, here; no limit if left out."),
+    ] = None,
+    on: Annotated[
+        str, typer.Option(help="Where latency counts: cpu, or with --measure cuda.")
+    ] = "cpu",
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory for one image: 8GB, 512MiB; no limit if left out."),
+    ] = None,
+    train_memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory to train, 16 images a step: 8GB; no limit if left out."),
+    ] = None,
+    max_size_mb: Annotated[
+        float | None,
+        typer.Option(help="Most megabytes of weights in float32; no limit if left out."),
+    ] = None,
+    min_top1: Annotated[
+        float | None,
+        typer.Option(help="Least published top-1 accuracy, in per cent; no limit if left out."),
+    ] = None,
+    min_input: Annotated[
+        int | None,
+        typer.Option(help="Pixels of an image that it must still take; any if left out."),
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Name of a family; all of them if left out.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="'permissive': Apache, MIT or BSD; any if left out.")
+    ] = None,
+    needs_weights: Annotated[
+        bool, typer.Option("--needs-weights", help="Only networks with pretrained weights.")
+    ] = False,
+    export: Annotated[
+        str | None,
+        typer.Option(help="'onnx' or 'int8': say what shipping it so takes; nothing if left out."),
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(help="What ranks them: accuracy, latency or balanced.")
+    ] = "accuracy",
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time the first eight networks on this machine.")
+    ] = False,
+    race: Annotated[
+        bool, typer.Option("--race", help="Also train the first networks briefly on the images.")
+    ] = False,
+    race_networks: Annotated[int, typer.Option(help="With --race: how many take part.")] = 9,
+    race_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="With --race: epochs of the first round; as many as the images want if left out."
+        ),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(help="With --race: the folder that keeps it; goes on with what is there."),
+    ] = Path("runs/race"),
+    seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.")
+    ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="List every network, also those that were dropped.")
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write a page with sliders into this HTML file, or a folder."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Choose a network within limits, for images if given, and say why; the others beside it."""
+    page = drawing_file(html, "choice", "--html", ".html") if html else None
+    from convatlas.cli.terminal import Terminal
+    from convatlas.pipeline.choosing import answer
+    from convatlas.search.budget import Budget
+
+    with _told_in_flags():
+        budget = Budget(
+            max_params=parse_count(max_params, "--max-params"),
+            max_macs=parse_count(max_macs, "--max-macs"),
+            max_latency_ms=max_latency_ms,
+            on=on,
+            max_memory=_bytes(max_memory, "--max-memory"),
+            train_memory=_bytes(train_memory, "--train-memory"),
+            max_size_mb=max_size_mb,
+            min_top1=min_top1,
+            min_input=min_input,
+            family=family,
+            licence=licence,
+            needs_weights=needs_weights,
+            export=export,
+            objective=objective,
+        )
+    settings = _race_settings(data, race_networks, race_epochs, seed) if race else None
+    with _told_in_flags():
+        found = answer(budget, data, Terminal(), measure=measure, skip_bad=skip_bad, seed=seed)
+    if not json:
+        _show(found, every=every)
+    report = None
+    if settings is not None and data is not None:
+        report = _raced(found, data, settings, out, skip_bad=skip_bad)
+    if report is not None and not json:
+        _show_race(report)
+    if page is not None:
+        _write(found, report, data, page)
+        typer.echo(f"page: {page}", err=json)
+    if json:
+        _print_json(found, report)
+
+
+@contextmanager
+def _told_in_flags() -> Iterator[None]:
+    """Let errors name flags where they name fields of the budget."""
+    try:
+        yield
+    except (BudgetError, OptionError) as error:
+        from convatlas.render.limits import flag
+
+        told = _FIELD.sub(lambda found: flag(found[1]) + (" " if found[2] else ""), str(error))
+        raise type(error)(told) from error
+
+
+def _bytes(text: str | None, flag: str) -> int | None:
+    return None if text is None else parse_bytes(text, flag)
+
+
+def _race_settings(data: str | None, networks: int, epochs: int | None, seed: int) -> RaceSettings:
+    """Return how the race goes, before anything else is done."""
+    if data is None:
+        raise OptionError("--race trains on your images, got no --data: name them, or leave it out")
+    from convatlas.pipeline.race import RaceSettings
+
+    return RaceSettings(networks=networks, epochs=epochs, seed=seed)
+
+
+def _raced(
+    found: Answer, data: str, settings: RaceSettings, out: Path, *, skip_bad: bool
+) -> RaceReport:
+    from convatlas.cli.terminal import Terminal
+    from convatlas.pipeline.race import race_shortlist
+
+    return race_shortlist(found.choice, data, out, Terminal(), settings, skip_bad=skip_bad)
+
+
+def _show_race(report: RaceReport) -> None:
+    from rich.console import Console
+
+    from convatlas.render.race import race_sentences, race_table, rungs_sentence
+
+    console = Console()
+    console.print()
+    console.print(rungs_sentence(report), highlight=False, markup=False)
+    console.print()
+    console.print(race_table(report))
+    console.print()
+    for sentence in race_sentences(report):
+        console.print(sentence, highlight=False, markup=False)
+
+
+def _write(found: Answer, report: RaceReport | None, data: str | None, page: Path) -> None:
+    from convatlas.files import write_text
+    from convatlas.render.choice_page import choice_html
+    from convatlas.render.race import race_sentences, rungs_sentence
+
+    notes = _training_lines(found)
+    if report is not None:
+        notes += [rungs_sentence(report), *race_sentences(report)]
+    write_text(page, choice_html(found.choice, data=data, task=found.task, notes=notes))
+
+
+def _print_json(found: Answer, report: RaceReport | None) -> None:
+    from convatlas.pipeline.choosing import answer_record
+    from convatlas.render.data import to_json
+
+    sys.stdout.write(to_json({**answer_record(found), "race": report}))
+
+
+def _training_lines(found: Answer) -> list[str]:
+    from dataclasses import asdict
+
+    from convatlas.render.choice import training_sentence
+
+    return [training_sentence(asdict(found.training))] if found.training else []
+
+
+def _show(found: Answer, *, every: bool) -> None:
+    from rich.console import Console
+
+    from convatlas.render.choice import (
+        choice_notes,
+        choice_sentences,
+        dropped_sentence,
+        dropped_table,
+        ranking_table,
+    )
+
+    console, choice = Console(), found.choice
+
+    def say(*lines: str, **style: Any) -> None:
+        for line in lines:
+            console.print(line, highlight=False, markup=False, **style)
+
+    say(choice.reason, style="bold")
+    console.print()
+    console.print(ranking_table(choice, every=every))
+    console.print()
+    say(*choice_sentences(choice), *_training_lines(found), dropped_sentence(choice))
+    if every:
+        console.print()
+        console.print(dropped_table(choice))
+    console.print()
+    say(*choice_notes(choice), style="dim")

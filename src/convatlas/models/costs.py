@@ -1,0 +1,68 @@
+"""What every network needs in bytes and sees in pixels, as data, readable without torch.
+
+``facts/costs.csv`` is written by ``tools/write_costs.py`` from the networks that we build, each
+at its input size and with the number of classes of the catalogue.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from convatlas.errors import UnknownNameError
+
+__all__ = ["TRAINED_IMAGES", "Costs", "find_costs"]
+
+TRAINED_IMAGES = 16
+"""Images in the training step that ``Costs.train_bytes`` is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one network with default options needs, in single precision.
+
+    Attributes:
+        name: Name of the network.
+        size_bytes: Weights and buffers.
+        memory_bytes: Predicted peak of one image in inference, weights included.
+        train_bytes: Predicted peak of a training step of 16 images, SGD with momentum.
+        receptive_field: Pixels along one axis that the last stage sees, or None where it has no
+            local field, as after attention.
+    """
+
+    name: str
+    size_bytes: int
+    memory_bytes: int
+    train_bytes: int
+    receptive_field: int | None
+
+
+def find_costs(name: str) -> Costs:
+    """Return the costs of the network called ``name``.
+
+    Raises:
+        UnknownNameError: No such network; the nearest names are in the message.
+    """
+    costs = _costs()
+    if name not in costs:
+        raise UnknownNameError.of("model", name, costs)
+    return costs[name]
+
+
+@cache
+def _costs() -> dict[str, Costs]:
+    text = (files("convatlas.models") / "facts" / "costs.csv").read_text(encoding="utf-8")
+    return {row["name"]: _row(row) for row in csv.DictReader(text.splitlines())}
+
+
+def _row(row: dict[str, str]) -> Costs:
+    field = row["receptive_field"]
+    return Costs(
+        name=row["name"],
+        size_bytes=int(row["size_bytes"]),
+        memory_bytes=int(row["memory_bytes"]),
+        train_bytes=int(row["train_bytes"]),
+        receptive_field=int(field) if field else None,
+    )

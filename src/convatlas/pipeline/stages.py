@@ -1,0 +1,224 @@
+"""Stages of a run: each is done once, and again only when something that it depends on changed.
+
+``stages.json`` in the run folder holds hashes of what every stage went by and of the files that it
+wrote. This mechanism knows neither networks nor images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convatlas.errors import OutputError, UnknownNameError
+from convatlas.files import write_json
+from convatlas.pipeline.records import Logbook
+from convatlas.pipeline.run_files import number_of, part_of, read_object
+from convatlas.train.reports import EpochReport, Plan, StepReport
+
+__all__ = ["STAGES_FILE", "Heartbeat", "Stage", "StageBook", "TimeLimit"]
+
+STAGES_FILE = "stages.json"
+_BEAT_SECONDS = 20.0
+
+
+class TimeLimit:
+    """How long a run may take in all, over every time that it was started.
+
+    Args:
+        seconds: The limit; None for none.
+        spent: Seconds of the starts before this one.
+        now: Seconds since some moment.
+    """
+
+    def __init__(
+        self,
+        seconds: float | None,
+        spent: float = 0.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.seconds = seconds
+        self._before = spent
+        self._now = now
+        self._start = now()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the run began, without those in which it stood still."""
+        return self._before + self._now() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds until the limit; infinite without one."""
+        return math.inf if self.seconds is None else self.seconds - self.spent
+
+    def add(self, spent: float) -> None:
+        """Count the seconds of earlier starts too."""
+        self._before += spent
+
+    def begin_anew(self) -> None:
+        """Count from here."""
+        self._before, self._start = 0.0, self._now()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One part of a run.
+
+    Attributes:
+        name: What to call it.
+        work: Does it, and returns the names of the files that it wrote into the run folder.
+        asks: The settings and facts that it goes by, as JSON values.
+        reads: Names of the files in the run folder that it goes by; one may be missing.
+        renew: Clears what an earlier pass left, where the stage would otherwise go on from it.
+    """
+
+    name: str
+    work: Callable[[], Iterable[str]]
+    asks: Mapping[str, Any] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+    renew: Callable[[], None] | None = None
+
+
+class StageBook:
+    """``stages.json``: which stages are done, by what and with what outcome.
+
+    It is written after each stage, so that a run that is killed goes on at the stage that it was
+    in.
+
+    Args:
+        folder: The run folder.
+        say: Takes one line of news.
+        limit: Whose seconds are kept here, for the next start.
+        again: Name of a stage to do again, whatever it depends on.
+    """
+
+    def __init__(
+        self, folder: Path, say: Callable[[str], None], limit: TimeLimit, again: str | None = None
+    ) -> None:
+        self._folder = folder
+        self._say = say
+        self._limit = limit
+        self._again = again
+        record = read_object(folder / STAGES_FILE, [])
+        done = part_of(record, "stages")
+        self._done: dict[str, Any] = done if isinstance(done, dict) else {}
+        limit.add(number_of(part_of(record, "seconds")) or 0.0)
+
+    def carry_out(self, stages: Iterable[Stage], logbook: Logbook) -> None:
+        """Do the stages in turn, but for those that nothing has changed for.
+
+        Raises:
+            UnknownNameError: The one that was to be done again is none of them.
+        """
+        stages = list(stages)
+        names = [stage.name for stage in stages]
+        if self._again is not None and self._again not in names:
+            raise UnknownNameError.of("stage", self._again, names)
+        try:
+            for stage in stages:
+                self._carry_out(stage, logbook)
+        except BaseException:  # Ctrl-C too
+            with suppress(OutputError):  # what went wrong is told already
+                self.save()
+            raise
+
+    def changed(self, stage: str, name: str, value: Any) -> bool:
+        """Tell whether a stage that is done went by another value of ``name``."""
+        before = part_of(self._done, stage, "inputs", name)
+        return before is not None and before != _digest(value)
+
+    def save(self) -> None:
+        """Write the file, with the seconds that the run has taken by now."""
+        values = {"seconds": round(self._limit.spent, 1), "stages": self._done}
+        write_json(self._folder / STAGES_FILE, values)
+
+    def _carry_out(self, stage: Stage, logbook: Logbook) -> None:
+        inputs = {name: _digest(value) for name, value in stage.asks.items()}
+        inputs |= {name: _file_digest(self._folder / name) for name in stage.reads}
+        before = self._done.get(stage.name)
+        if before is not None:
+            reason = self._why_again(stage.name, inputs)
+            harmed = self._harmed(stage.name)
+            if not reason and not harmed:
+                self._say(f"{stage.name}: skipped, nothing that it depends on has changed")
+                return
+            self._say(f"{stage.name}: again, {reason or harmed}")
+            if reason and stage.renew:
+                stage.renew()
+            del self._done[stage.name]  # so that this pass is gone on with, should it be stopped
+            self.save()
+        with logbook.stage(stage.name):
+            files = stage.work()
+        outputs = {name: _file_digest(self._folder / name) for name in files}
+        self._done[stage.name] = {"inputs": inputs, "outputs": outputs}
+        self.save()
+
+    def _why_again(self, name: str, inputs: Mapping[str, str]) -> str:
+        """Return in words why a stage that is done does not hold any more; empty if it does."""
+        if name == self._again:
+            return "as asked"
+        before = part_of(self._done, name, "inputs") or {}
+        names = sorted(before.keys() | inputs.keys())
+        changed = [each for each in names if before.get(each) != inputs.get(each)]
+        return f"because of another {', '.join(changed)}" if changed else ""
+
+    def _harmed(self, name: str) -> str:
+        """Return in words which file of a stage is not as it was written; empty if none is."""
+        for file, digest in (part_of(self._done, name, "outputs") or {}).items():
+            found = _file_digest(self._folder / file)
+            if found != digest:
+                return f"{file} {'was changed' if found else 'is missing'}"
+        return ""
+
+
+class Heartbeat:
+    """Writes down while the network trains how long the run has taken, as an observer.
+
+    Args:
+        beat: Called after each epoch, and every 20 seconds at the end of a step.
+        now: Seconds since some moment.
+    """
+
+    def __init__(self, beat: Callable[[], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._beat = beat
+        self._now = now
+        self._latest = now()
+
+    def start(self, plan: Plan) -> None:
+        """Wait for the first step."""
+
+    def step(self, report: StepReport) -> None:
+        """Beat, if it is time."""
+        del report  # whatever it says
+        if self._now() - self._latest >= _BEAT_SECONDS:
+            self._latest = self._now()
+            self._beat()
+
+    def epoch(self, report: EpochReport) -> None:
+        """Beat."""
+        del report
+        self._beat()
+
+    def stop(self) -> None:
+        """Nothing is open."""
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file; empty if it is not there."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,28 @@
+"""The report's section about what was predicted of the training, beside what came of it.
+
+It turns ``plan.json`` and what was measured since into plain values for ``plan.html.j2``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convatlas.render.run_folder import FinishedRun
+
+__all__ = ["plan"]
+
+
+def plan(run: FinishedRun) -> dict[str, Any] | None:
+    """Return predicted and measured time and memory; None without a plan."""
+    if run.plan is None:
+        return None
+    done = [epoch for epoch in run.epochs if epoch.get("seconds") is not None]
+    speeds = [e["images_per_second"] for e in done if e.get("images_per_second")]
+    taken = (run.run.get("seconds") or {}).get("train")
+    return {
+        "plan": run.plan,
+        "seconds": taken,
+        "off": taken / run.plan["seconds"] - 1 if taken and run.plan["seconds"] else None,
+        "step_ms": 1e3 * run.plan["batch_size"] * len(speeds) / sum(speeds) if speeds else None,
+        "epochs": len(run.epochs),
+    }

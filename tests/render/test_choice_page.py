@@ -1,0 +1,214 @@
+"""The page of a choice: its sliders change what fits, and it says so; nothing is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from convatlas.models.catalogue import list_entries
+from convatlas.render.choice_page import choice_html
+from convatlas.search.budget import Budget
+from convatlas.search.candidate import Task
+from convatlas.search.choose import choose
+
+PUBLISHED = [e for e in list_entries(min_top1=0) if e.dataset == "ImageNet-1k"]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def choice():
+    return choose(Budget(max_macs=300e6, min_top1=60))
+
+
+@pytest.fixture(scope="module")
+def html(choice):
+    return choice_html(choice)
+
+
+class _Page(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.tags = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def _model(html):
+    text = re.search(r'<script type="application/json" id="model">(.*?)</script>', html, re.DOTALL)
+    return json.loads(text[1])
+
+
+def _slider(html, figure):
+    sliders = _model(html)["sliders"]
+    place = next(i for i, slider in enumerate(sliders) if slider["figure"] == figure)
+    return place, sliders[place]
+
+
+@pytest.fixture
+def browsed(tmp_path):
+    """Return a function that opens a page, runs a script in it, and returns what it reported."""
+
+    def browse(html, script):
+        report = (
+            f"<script>addEventListener('load', () => setTimeout(() => {{ {script} "
+            "setTimeout(() => { const pre = document.createElement('pre'); pre.id = 'told'; "
+            "pre.textContent = JSON.stringify(tell()); document.body.append(pre); }, 500); }, 50));"
+            "</script></body>"
+        )
+        page = tmp_path / "page.html"
+        page.write_text(html.replace("</body>", report), encoding="utf-8")
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+        flags += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
+        result = subprocess.run(
+            [CHROMIUM, *flags, "--dump-dom", page.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert "CONSOLE" not in result.stderr, result.stderr
+        text = re.search(r'<pre id="told">(.*?)</pre>', result.stdout, re.DOTALL)
+        return json.loads(text[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+    return browse
+
+
+TELL = """
+const all = (found) => [...document.querySelectorAll(found)];
+const text = (id) => document.getElementById(id).textContent;
+const name = (cell) => cell.textContent.replace("◆ ", "");
+const marked = (row) => row.querySelector(".mark");
+const tell = () => ({
+  best: text("best"),
+  answer: text("answer"),
+  command: text("command"),
+  names: all("#rows th").map(name),
+  marked: all("#rows tr").filter(marked).map((row) => name(row.querySelector("th"))),
+  outputs: all("output").map((output) => output.textContent),
+  spoken: all("input[type=range]").map((input) => input.getAttribute("aria-valuetext")),
+  circles: all("#chart circle.within").length,
+  chart: document.getElementById("chart").getAttribute("aria-label"),
+  wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+});
+"""
+
+
+def _move(place, stop):
+    return (
+        f"const range = document.getElementById('slider-{place}'); range.value = {stop}; "
+        "range.dispatchEvent(new Event('input', { bubbles: true }));"
+    )
+
+
+def test_the_page_loads_nothing(html):
+    page = _Page(html)
+    assert all("src" not in a for a in page.all("script"))
+    assert page.all("link") == page.all("img") == []
+    assert all(a["href"].startswith("#") for a in page.all("a"))
+    (policy,) = [a for a in page.all("meta") if "http-equiv" in a]
+    assert policy["content"].startswith("default-src 'none'")
+    assert len(html) < 400_000
+
+
+def test_every_slider_has_a_name_a_value_in_words_and_the_networks_as_stops(html, choice):
+    page = _Page(html)
+    ranges = [a for a in page.all("input") if a["type"] == "range"]
+    labels = {a["for"] for a in page.all("label") if "for" in a}
+    assert {a["id"] for a in ranges} == labels
+    _, macs = _slider(html, "macs")
+    values = [stop["value"] for stop in macs["stops"]]
+    assert values[:-1] == sorted({entry.macs for entry in PUBLISHED} | {300e6})
+    assert values[-1] is None
+    assert macs["stops"][macs["start"]]["value"] == 300e6
+    assert [a["aria-valuetext"] for a in ranges][1] == "300.00 M"
+    (said,) = [a for _, a in page.tags if a.get("aria-live")]
+    assert (said["aria-live"], said["role"]) == ("polite", "status")
+
+
+def test_without_a_script_the_ranking_still_stands_there(html, choice):
+    rows = re.search(r'<tbody id="rows">(.*?)</tbody>', html, re.DOTALL)[1]
+    names = re.findall(r'<th scope="row">(?:<span.*?</span> )?([^<]+)</th>', rows)
+    assert names == [candidate.name for candidate in choice.candidates if candidate.kept]
+
+
+def test_conditions_without_a_slider_are_kept_and_said():
+    html = choice_html(choose(Budget(family="vgg", min_input=64)), data="my photos")
+    model = _model(html)
+    assert {each["name"] for each in model["networks"]} <= {
+        e.name for e in list_entries(family="vgg")
+    }
+    assert model["command"] == "convatlas choose --data 'my photos' --min-input 64 --family vgg"
+
+
+def test_names_and_reasons_cannot_become_markup(choice):
+    nasty = replace(choice, advice=("<script>alert(1)</script>",))
+    html = choice_html(nasty, notes=["</script><b>"])
+    assert "<script>alert(1)" not in html
+    assert "</script><b>" not in html
+
+
+@needs_browser
+def test_the_page_opens_with_the_answer_of_the_command_line(html, choice, browsed):
+    told = browsed(html, TELL)
+    kept = [candidate.name for candidate in choice.candidates if candidate.kept]
+    assert told["best"] == choice.chosen.name
+    assert told["names"] == kept
+    assert set(told["marked"]) == {c.name for c in choice.candidates if c.pareto}
+    assert told["answer"].startswith(f"{choice.chosen.name} is the best of {len(kept)} networks")
+    assert told["command"] == "convatlas choose --max-macs 300000000 --min-top1 60"
+    assert told["spoken"] == told["outputs"]
+    assert told["circles"] == len(kept)
+    assert f"{len(kept)} of" in told["chart"]
+    assert told["wide"] <= 0
+
+
+@needs_browser
+@pytest.mark.parametrize("step", [0, 20, 60])
+def test_a_slider_decides_what_fits_and_what_is_best(html, browsed, step):
+    place, slider = _slider(html, "macs")
+    limit = slider["stops"][step]["value"]
+    told = browsed(html, TELL + _move(place, step))
+    fitting = [e for e in PUBLISHED if e.macs <= limit and e.top1 >= 60]
+    assert set(told["names"]) == {entry.name for entry in fitting}
+    assert told["outputs"][place] == slider["stops"][step]["text"]
+    if fitting:
+        assert told["best"] == max(fitting, key=lambda entry: entry.top1).name
+    else:
+        assert told["best"] == "None fits"
+        assert told["answer"].startswith("No network is within these limits. The nearest is ")
+
+
+@needs_browser
+def test_no_limits_lets_everything_in(html, browsed):
+    told = browsed(html, TELL + "document.getElementById('no-limits').click();")
+    assert len(told["names"]) == len(_model(html)["networks"])
+    assert told["command"] == "convatlas choose"
+    assert told["best"] == max(PUBLISHED, key=lambda entry: entry.top1).name
+
+
+@needs_browser
+@pytest.mark.parametrize("objective", ["latency", "balanced"])
+def test_an_objective_ranks_as_the_command_line_does(browsed, objective):
+    choice = choose(Budget(max_macs=1e9, objective=objective))
+    told = browsed(choice_html(choice), TELL)
+    assert told["names"] == [c.name for c in choice.candidates if c.kept]
+
+
+@needs_browser
+def test_few_small_images_are_ranked_as_the_command_line_does(browsed):
+    task = Task(image_size=8, channels=1, num_classes=10, train_images=1437)
+    choice = choose(Budget(), task)
+    told = browsed(choice_html(choice, task=task), TELL)
+    assert told["names"] == [c.name for c in choice.candidates if c.kept]
+    assert told["best"] == choice.chosen.name
