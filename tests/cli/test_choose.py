@@ -146,11 +146,12 @@ def test_when_nothing_fits_the_nearest_miss_and_the_limit_to_raise_are_named(con
     assert convatlas("--max-macs", f"{enough:.0f}")[0] == 0
 
 
-def test_choosing_does_not_import_torch():
+@pytest.mark.parametrize("form", ["--all", "--json"])
+def test_choosing_does_not_import_torch(form):
     script = (
         "import sys\n"
         "from convatlas.cli.main import main\n"
-        "try: main(['choose', '--max-macs', '1G', '--min-top1', '75', '--all'])\n"
+        f"try: main(['choose', '--max-macs', '1G', '--min-top1', '75', '{form}'])\n"
         "except SystemExit: pass\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
