@@ -270,6 +270,7 @@ def test_a_network_that_ignores_its_images_proves_nothing(
     assert report.max_logit_difference == 0
     assert report.top1_agreement == 1
     assert not report.conclusive
+    assert report.inconclusive
     assert not report.passed
     with pytest.raises(ExportError, match="proves nothing"):
         require_parity(report)

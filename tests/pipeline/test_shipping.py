@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from convatlas.deploy.runtime import OnnxClassifier
 from convatlas.errors import ExportError, OptionError
@@ -125,6 +126,27 @@ def test_a_file_that_lost_its_accuracy_is_refused(tmp_path, aside):
     assert f"falls by {int8['drop']:.2%}" in int8["reason"]
     assert names(folder) == ["model.json", "model.onnx", "predict.py"]
     assert names(aside) == []
+
+
+def ignorant():
+    """Return a network whose logits are all zero, and its job."""
+    trained, job = work()
+    nn.init.zeros_(trained.model.head.classifier.weight)
+    nn.init.zeros_(trained.model.head.classifier.bias)
+    return trained, job
+
+
+def test_a_network_that_ignores_its_images_is_shipped_and_told(tmp_path):
+    record = ship(*ignorant(), tmp_path)
+    assert (record["conclusive"], record["passed"]) == (False, False)
+    assert record["max_relative_difference"] is None  # of nothing: JSON has no infinity
+    json.dumps(record, allow_nan=False)
+    assert {"model.json", "model.onnx", "predict.py"} <= set(names(tmp_path))
+
+
+def test_a_file_that_disagrees_with_such_a_network_is_refused(exported, tmp_path):
+    with pytest.raises(ExportError, match="disagrees with the model"):
+        ship(*ignorant(), tmp_path)
 
 
 def test_a_network_that_cannot_be_quantised_is_shipped(exported, tmp_path, monkeypatch):

@@ -292,6 +292,15 @@ def test_an_export_that_disagrees_is_no_good_news(folder):
     assert "Do not ship model.onnx" in text
 
 
+def test_a_comparison_that_proves_nothing_is_said_to_be_that(folder):
+    changed = {"passed": False, "conclusive": False, "max_relative_difference": None}
+    write_json(folder, "parity.json", parity(**changed))
+    text = _page_of(folder).text
+    assert "With care: Exported file agrees: not conclusive" in text
+    assert "Not conclusive: the network gives all held-out images the same logits" in text
+    assert "Do not ship" not in text
+
+
 def test_no_mistakes_are_said_to_be_none(folder):
     found = {**evaluation(), "confusion": [[10, 0, 0], [0, 10, 0], [0, 0, 10]]}
     found |= {"accuracy": 1.0, "accuracy_interval": [0.886, 1.0]}

@@ -15,6 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convatlas.cli.drawing import drawing_file
+from convatlas.cli.limits import (
+    Family,
+    Licence,
+    MaxLatency,
+    MaxMacs,
+    MaxMemory,
+    MaxParams,
+    MaxSize,
+    MinTop1,
+    NeedsWeights,
+    Objective,
+)
 from convatlas.cli.numbers import parse_bytes, parse_count
 from convatlas.errors import BudgetError, OptionError
 
@@ -35,56 +47,31 @@ def choose(
             help="'digits', a folder, a table of paths, shards; the catalogue alone if left out."
         ),
     ] = None,
-    max_params: Annotated[
-        str | None, typer.Option(help="Largest parameter count: 5M; no limit if left out.")
-    ] = None,
-    max_macs: Annotated[
-        str | None,
-        typer.Option(help="Most multiply-accumulates per image: 300M; no limit if left out."),
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None,
-        typer.Option(help="Most milliseconds for one image, here; no limit if left out."),
-    ] = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_latency_ms: MaxLatency = None,
     on: Annotated[
         str, typer.Option(help="Where latency counts: cpu, or with --measure cuda.")
     ] = "cpu",
-    max_memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory for one image: 8GB, 512MiB; no limit if left out."),
-    ] = None,
+    max_memory: MaxMemory = None,
     train_memory: Annotated[
         str | None,
         typer.Option(help="Most memory to train, 16 images a step: 8GB; no limit if left out."),
     ] = None,
-    max_size_mb: Annotated[
-        float | None,
-        typer.Option(help="Most megabytes of weights in float32; no limit if left out."),
-    ] = None,
-    min_top1: Annotated[
-        float | None,
-        typer.Option(help="Least published top-1 accuracy, in per cent; no limit if left out."),
-    ] = None,
+    max_size_mb: MaxSize = None,
+    min_top1: MinTop1 = None,
     min_input: Annotated[
         int | None,
         typer.Option(help="Pixels of an image that it must still take; any if left out."),
     ] = None,
-    family: Annotated[
-        str | None, typer.Option(help="Name of a family; all of them if left out.")
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option(help="'permissive': Apache, MIT or BSD; any if left out.")
-    ] = None,
-    needs_weights: Annotated[
-        bool, typer.Option("--needs-weights", help="Only networks with pretrained weights.")
-    ] = False,
+    family: Family = None,
+    licence: Licence = None,
+    needs_weights: NeedsWeights = False,
     export: Annotated[
         str | None,
         typer.Option(help="'onnx' or 'int8': say what shipping it so takes; nothing if left out."),
     ] = None,
-    objective: Annotated[
-        str, typer.Option(help="What ranks them: accuracy, latency or balanced.")
-    ] = "accuracy",
+    objective: Objective = "accuracy",
     measure: Annotated[
         bool, typer.Option("--measure", help="Time the first eight networks on this machine.")
     ] = False,

@@ -8,6 +8,18 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.limits import (
+    Family,
+    Licence,
+    MaxLatency,
+    MaxMacs,
+    MaxMemory,
+    MaxParams,
+    MaxSize,
+    MinTop1,
+    NeedsWeights,
+    Objective,
+)
 from convatlas.cli.numbers import parse_bytes, parse_count, parse_seconds
 from convatlas.cli.terminal import Terminal
 from convatlas.errors import OptionError
@@ -19,45 +31,20 @@ def run(
     data: Annotated[
         str, typer.Option(help="'digits', a folder, a table of paths, shards: see docs/data.md.")
     ] = "digits",
-    max_macs: Annotated[
-        str | None,
-        typer.Option(help="Most multiply-accumulates per image: 300M; no limit if left out."),
-    ] = None,
-    max_params: Annotated[
-        str | None, typer.Option(help="Largest parameter count: 5M; no limit if left out.")
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None,
-        typer.Option(help="Most milliseconds for one image, here; no limit if left out."),
-    ] = None,
-    max_memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory for one image: 8GB, 512MiB; no limit if left out."),
-    ] = None,
+    max_macs: MaxMacs = None,
+    max_params: MaxParams = None,
+    max_latency_ms: MaxLatency = None,
+    max_memory: MaxMemory = None,
     train_memory: Annotated[
         str | None,
         typer.Option(help="Most memory of a training step: 8GB; what is free if left out."),
     ] = None,
-    max_size_mb: Annotated[
-        float | None,
-        typer.Option(help="Most megabytes of weights in float32; no limit if left out."),
-    ] = None,
-    min_top1: Annotated[
-        float | None,
-        typer.Option(help="Least published top-1 accuracy, in per cent; no limit if left out."),
-    ] = None,
-    family: Annotated[
-        str | None, typer.Option(help="Name of a family; all of them if left out.")
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option(help="'permissive': Apache, MIT or BSD; any if left out.")
-    ] = None,
-    needs_weights: Annotated[
-        bool, typer.Option("--needs-weights", help="Only networks with pretrained weights.")
-    ] = False,
-    objective: Annotated[
-        str, typer.Option(help="What ranks the networks: accuracy, latency or balanced.")
-    ] = "accuracy",
+    max_size_mb: MaxSize = None,
+    min_top1: MinTop1 = None,
+    family: Family = None,
+    licence: Licence = None,
+    needs_weights: NeedsWeights = False,
+    objective: Objective = "accuracy",
     model: Annotated[
         str | None, typer.Option(help="Take this network; chosen within the budget if left out.")
     ] = None,

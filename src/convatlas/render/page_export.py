@@ -24,7 +24,7 @@ def export(run: FinishedRun) -> dict[str, Any] | None:
     return {
         "parity": run.parity,
         "passed": run.parity["passed"],
-        "inconclusive": inconclusive(run.parity),
+        "inconclusive": run.compares_nothing,
         "int8": run.parity.get("int8"),
         "script": _SCRIPT if (run.folder / _SCRIPT).is_file() else None,
         "file": run.parity.get("file", "model.onnx"),

@@ -184,7 +184,7 @@ def _same_file(run: FinishedRun) -> Check | None:
     apart = (
         "" if difference is None else f"; probabilities differ by at most {scientific(difference)}"
     )
-    if inconclusive(parity):
+    if run.compares_nothing:
         return Check(
             question="Exported file agrees",
             verdict="care",

@@ -97,6 +97,11 @@ class FinishedRun:
         return best[-1] if best and self.keeps_best else None
 
     @property
+    def compares_nothing(self) -> bool:
+        """Whether the exported file was compared on images with all the same logits, no more."""
+        return self.parity is not None and self.parity.get("conclusive") is False
+
+    @property
     def classes(self) -> list[str]:
         """Class names; numbers when the data are not described."""
         if self.data is not None:
