@@ -1,4 +1,4 @@
-"""Start-up: `import convatlas` and `convatlas list`, against a bare interpreter and `import torch`.
+"""Start-up: what needs no torch, against a bare interpreter and `import torch`.
 
 Median of ten processes each, in turns, so that a noisy machine slows them alike.
 """
@@ -15,6 +15,7 @@ COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "import convatlas": [sys.executable, "-c", "import convatlas"],
     "convatlas list": [sys.executable, "-m", "convatlas", "list"],
+    "convatlas choose": [sys.executable, "-m", "convatlas", "choose", "--max-macs", "500M"],
     "import torch": [sys.executable, "-c", "import torch"],
 }
 
