@@ -5,10 +5,7 @@ Without images, a latency limit and ``--measure``, it does not import torch.
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,9 +23,11 @@ from convatlas.cli.limits import (
     MinTop1,
     NeedsWeights,
     Objective,
+    parse_memory,
+    told_in_flags,
 )
-from convatlas.cli.numbers import parse_bytes, parse_count
-from convatlas.errors import BudgetError, OptionError
+from convatlas.cli.numbers import parse_count
+from convatlas.errors import OptionError
 
 if TYPE_CHECKING:
     from convatlas.pipeline.choosing import Answer
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from convatlas.search.halving import RaceReport
 
 __all__ = ["choose"]
-
-_FIELD = re.compile(r"\b((?:max|min|train|needs)_[a-z0-9_]+)(=?)")
 
 
 def choose(
@@ -108,14 +105,14 @@ def choose(
     from convatlas.pipeline.choosing import answer
     from convatlas.search.budget import Budget
 
-    with _told_in_flags():
+    with told_in_flags():
         budget = Budget(
             max_params=parse_count(max_params, "--max-params"),
             max_macs=parse_count(max_macs, "--max-macs"),
             max_latency_ms=max_latency_ms,
             on=on,
-            max_memory=_bytes(max_memory, "--max-memory"),
-            train_memory=_bytes(train_memory, "--train-memory"),
+            max_memory=parse_memory(max_memory, "--max-memory"),
+            train_memory=parse_memory(train_memory, "--train-memory"),
             max_size_mb=max_size_mb,
             min_top1=min_top1,
             min_input=min_input,
@@ -126,7 +123,7 @@ def choose(
             objective=objective,
         )
     settings = _race_settings(data, race_networks, race_epochs, seed) if race else None
-    with _told_in_flags():
+    with told_in_flags():
         found = answer(budget, data, Terminal(), measure=measure, skip_bad=skip_bad, seed=seed)
     if not json:
         _show(found, every=every)
@@ -140,22 +137,6 @@ def choose(
         typer.echo(f"page: {page}", err=json)
     if json:
         _print_json(found, report)
-
-
-@contextmanager
-def _told_in_flags() -> Iterator[None]:
-    """Let errors name flags where they name fields of the budget."""
-    try:
-        yield
-    except (BudgetError, OptionError) as error:
-        from convatlas.render.limits import flag
-
-        told = _FIELD.sub(lambda found: flag(found[1]) + (" " if found[2] else ""), str(error))
-        raise type(error)(told) from error
-
-
-def _bytes(text: str | None, flag: str) -> int | None:
-    return None if text is None else parse_bytes(text, flag)
 
 
 def _race_settings(data: str | None, networks: int, epochs: int | None, seed: int) -> RaceSettings:

@@ -1,10 +1,16 @@
-"""The flags of a budget, for every command that chooses a network."""
+"""The flags of a budget for the commands that choose a network, and errors that name them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, TypeAlias
 
 import typer
+
+from convatlas.cli.numbers import parse_bytes
+from convatlas.errors import BudgetError, OptionError
 
 __all__ = [
     "Family",
@@ -17,7 +23,11 @@ __all__ = [
     "MinTop1",
     "NeedsWeights",
     "Objective",
+    "parse_memory",
+    "told_in_flags",
 ]
+
+_FIELD = re.compile(r"\b((?:max|min|train|needs)_[a-z0-9_]+)(=?)")
 
 MaxParams: TypeAlias = Annotated[
     str | None, typer.Option(help="Largest parameter count: 5M; no limit if left out.")
@@ -55,3 +65,24 @@ NeedsWeights: TypeAlias = Annotated[
 Objective: TypeAlias = Annotated[
     str, typer.Option(help="What ranks the networks: accuracy, latency or balanced.")
 ]
+
+
+def parse_memory(text: str | None, flag: str) -> int | None:
+    """Return bytes for a flag such as 8GB; None where it is left out.
+
+    Raises:
+        OptionError: No number of bytes.
+    """
+    return None if text is None else parse_bytes(text, flag)
+
+
+@contextmanager
+def told_in_flags() -> Iterator[None]:
+    """Let errors name flags where they name fields of the budget."""
+    try:
+        yield
+    except (BudgetError, OptionError) as error:
+        from convatlas.render.limits import flag
+
+        told = _FIELD.sub(lambda found: flag(found[1]) + (" " if found[2] else ""), str(error))
+        raise type(error)(told) from error

@@ -19,8 +19,10 @@ from convatlas.cli.limits import (
     MinTop1,
     NeedsWeights,
     Objective,
+    parse_memory,
+    told_in_flags,
 )
-from convatlas.cli.numbers import parse_bytes, parse_count, parse_seconds
+from convatlas.cli.numbers import parse_count, parse_seconds
 from convatlas.cli.terminal import Terminal
 from convatlas.errors import OptionError
 
@@ -93,19 +95,20 @@ def run(
         raise OptionError("--stage is about a run that has begun: add --resume FOLDER")
     from convatlas.search.budget import Budget
 
-    budget = Budget(
-        max_params=parse_count(max_params, "--max-params"),
-        max_macs=parse_count(max_macs, "--max-macs"),
-        max_latency_ms=max_latency_ms,
-        max_memory=None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
-        train_memory=None if train_memory is None else parse_bytes(train_memory, "--train-memory"),
-        max_size_mb=max_size_mb,
-        min_top1=min_top1,
-        family=family,
-        licence=licence,
-        needs_weights=needs_weights,
-        objective=objective,
-    )
+    with told_in_flags():
+        budget = Budget(
+            max_params=parse_count(max_params, "--max-params"),
+            max_macs=parse_count(max_macs, "--max-macs"),
+            max_latency_ms=max_latency_ms,
+            max_memory=parse_memory(max_memory, "--max-memory"),
+            train_memory=parse_memory(train_memory, "--train-memory"),
+            max_size_mb=max_size_mb,
+            min_top1=min_top1,
+            family=family,
+            licence=licence,
+            needs_weights=needs_weights,
+            objective=objective,
+        )
     from convatlas.pipeline import run as job
     from convatlas.pipeline.settings import RunSettings
 
@@ -125,5 +128,6 @@ def run(
             time_limit=parse_seconds(time_limit, "--time-limit"),
             max_drop=max_drop,
         )
-        outcome = job.run(settings, out, Terminal(), spent=time.monotonic() - start)
+        with told_in_flags():
+            outcome = job.run(settings, out, Terminal(), spent=time.monotonic() - start)
     typer.echo(f"report: {outcome.report}")
