@@ -22,7 +22,7 @@ os.environ["no_proxy"] = "127.0.0.1"
 
 @pytest.fixture(autouse=True)
 def _ctrl_c_goes_on_working() -> Iterator[None]:
-    """Restore what the command line leaves behind, whose process would end: Ctrl-C is ignored."""
-    before = signal.getsignal(signal.SIGINT)
+    """Undo what the command line leaves behind, whose process would end: a handler of its own."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,6 +13,7 @@ import pytest
 from convatlas.analysis.latency import Latency
 from convatlas.cli.main import main
 from convatlas.models.catalogue import find_entry, list_entries
+from convatlas.search.figures import Figure
 from convatlas.search.halving import Racer, RaceReport, Stint, judged, rungs, verdict
 
 PUBLISHED = [e for e in list_entries(min_top1=0) if e.dataset == "ImageNet-1k"]
@@ -214,6 +215,26 @@ def test_measured_times_have_an_interval_and_are_of_the_shortlist(answered, slow
 def test_no_more_than_eight_networks_are_measured(answered, slow_clock):
     answered("--max-macs", "150M", "--measure")
     assert len(slow_clock) == 8
+
+
+def test_a_calibrated_machine_ranks_by_time_without_measure(answered, slow_clock, monkeypatch):
+    def calibrated(*_):
+        return lambda each: Figure(each.cost.macs / 1e6, "predicted")
+
+    monkeypatch.setattr("convatlas.pipeline.choosing._calibration", lambda _device: object())
+    monkeypatch.setattr("convatlas.search.forecasting.calibrated", calibrated)
+    values = answered("--family", "vgg", "--objective", "latency")
+    kept = [each for each in values["candidates"] if each["kept"]]
+    origins = [each["figures"]["latency_ms"]["origin"] for each in kept]
+    assert origins == ["measured"] * 3 + ["predicted"] * (len(kept) - 3)
+    assert "shortest time" in values["reason"]
+
+
+def test_the_page_says_the_whole_command_line(convatlas, slow_clock, tmp_path):
+    flags = ["--family", "squeezenet", "--seed", "3", "--measure", "--skip-bad"]
+    assert convatlas(*flags, "--html", tmp_path)[0] == 0
+    page = (tmp_path / "choice.html").read_text(encoding="utf-8")
+    assert f"convatlas choose {' '.join(flags)}" in page
 
 
 def test_a_limit_on_time_drops_what_was_measured_too_slow(answered, slow_clock, monkeypatch):

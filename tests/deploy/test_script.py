@@ -214,6 +214,18 @@ def test_a_page_for_people(colour: Path, tmp_path: Path) -> None:
     assert len(lines) == 6
 
 
+def test_the_model_is_the_one_beside_the_script_whatever_lies_here(
+    colour: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_text("another run's")
+    Image.new("RGB", (40, 30), "red").save("a.png")
+    result = ask(colour / "predict.py", ["a.png", "--json"])
+    assert (result.returncode, result.stderr) == (0, "")
+    (answer,) = json.loads(result.stdout.rstrip("\0"))
+    assert answer["model"] == str(colour.resolve() / "model.onnx")
+
+
 def test_one_line_for_what_cannot_be_read(colour: Path, tmp_path: Path) -> None:
     folder = colour
     good, cut, text = (tmp_path / name for name in ("good.jpg", "cut.jpg", "text.png"))

@@ -241,10 +241,10 @@ def test_data_that_cannot_be_used_can_be_looked_at_or_is_told_in_one_line(case, 
         (("--data", "digit"), "did you mean digits?"),
         (("--data", "~nobody-of-this-name/photos"), "there is no such home folder"),
         (("--data", "x" * 5000), "which may not be read (File name too long)"),
-        (("--max-macs", "0"), "max_macs must be more than 0, got 0: leave it out or raise it"),
-        (("--max-params", "-1M"), "max_params must be more than 0"),
-        (("--max-latency-ms", "0"), "max_latency_ms must be more than 0"),
-        (("--max-macs", "nan"), "max_macs must be a finite number, got nan"),
+        (("--max-macs", "0"), "--max-macs must be more than 0, got 0: leave it out or raise it"),
+        (("--max-params", "-1M"), "--max-params must be more than 0"),
+        (("--max-latency-ms", "0"), "--max-latency-ms must be more than 0"),
+        (("--max-macs", "nan"), "--max-macs must be a finite number, got nan"),
         (("--epochs", "0"), "epochs must be 1 or more, got 0"),
         (("--seed", "-1"), "seed must be 0 or more, got -1"),
         (("--seed", str(2**64)), "expected 0 ≤ seed < 2⁶⁴"),
@@ -411,7 +411,7 @@ def test_photos_that_are_none_are_told_in_one_line(photo, message, tmp_path, cap
 
 STAGES = (  # a file that each of them writes
     *("data.json", "plan.json", "last.json", "trained.json", "metrics.json", "explain.json"),
-    *("model.onnx", "parity.json", "report.html"),
+    *("model.onnx", "model.int8.onnx", "parity.json", "report.html"),
 )
 SETTINGS = {"model": "lenet5", "epochs": 2}
 
@@ -428,7 +428,8 @@ class Trouble:
         self.name, self.errors = name, [*errors]
 
     def __call__(self, source, target):
-        if Path(target).name == self.name and self.errors:
+        aside = Path(target).parent.name.startswith("convatlas-")  # where files are tried out
+        if Path(target).name == self.name and self.errors and not aside:
             raise self.errors.pop(0)
         self._replace(source, target)
 

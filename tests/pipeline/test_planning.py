@@ -65,6 +65,15 @@ def test_as_many_epochs_as_the_time_allows(job, slow):
     assert plan.epochs == 5
 
 
+def test_the_time_that_measuring_takes_is_gone(job, slow, monkeypatch):
+    _, plan = make_plan(job, Room())
+    seconds = iter((1000.0, 1045.0))  # before and after: an epoch's worth
+    monkeypatch.setattr(planning.time, "monotonic", lambda: next(seconds, 1045.0))
+    left = plan.reserve_seconds + 10 * 45 + 20
+    _, plan = make_plan(job, Room(time_limit=600, seconds_left=left))
+    assert plan.epochs == 9
+
+
 def test_a_limit_too_small_names_the_least_that_would_do(job, slow):
     _, plan = make_plan(job, Room())
     fewest = math.ceil(20 + plan.reserve_seconds + 45)

@@ -21,6 +21,7 @@ from convatlas.pipeline.evaluation import EvaluationSettings, evaluate_runs
 from convatlas.pipeline.planning import Pace
 from convatlas.pipeline.prediction import predict_files
 from convatlas.pipeline.preparation import build, pick, prepare, recipe_for
+from convatlas.pipeline.records import Logbook
 from convatlas.pipeline.run import resume, run
 from convatlas.pipeline.settings import RunSettings, new_folder, read_record
 from convatlas.pipeline.stages import TimeLimit
@@ -129,6 +130,99 @@ def test_an_interrupted_training_resumes_to_the_same_weights(outcome, tmp_path, 
     assert resumed.evaluation == outcome.evaluation
 
 
+def _lenet(tmp_path):
+    """Return the folder of a run that was stopped after its first epoch of three."""
+    images = write_digits(tmp_path / "images")
+    settings = RunSettings(data=str(images), model="lenet5", epochs=3)
+    with pytest.raises(Interrupted):
+        run(settings, tmp_path / "runs", Quiet(stop_after=4))
+    (folder,) = (tmp_path / "runs").iterdir()
+    return folder
+
+
+class Steps(Quiet):
+    """A listener that remembers the first step that it hears of."""
+
+    first = None
+
+    def step(self, report):
+        self.first = self.first or report.step
+
+
+def _asked_anew(folder):
+    return "train", "train: again, as asked"
+
+
+def _another_recipe(folder):
+    plan = run_stages.make_plan
+
+    def longer(job, room):
+        recipe, made = plan(job, room)
+        return recipe.override({"training.epochs": 2, "schedule.warmup_epochs": 0}), made
+
+    return "plan", "train: again, because of another recipe.toml", longer
+
+
+@pytest.mark.parametrize("case", [_asked_anew, _another_recipe])
+def test_a_stopped_training_begins_anew_when_it_has_to(
+    case, tmp_path, monkeypatch, shipped_already
+):
+    folder = _lenet(tmp_path)
+    stage, words, *plan = case(folder)
+    for each in plan:
+        monkeypatch.setattr(run_stages, "make_plan", each)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(run_stages, "is_training", lambda _: True)
+        with pytest.raises(CheckpointError, match="another process is training in"):
+            resume(folder, Quiet(), stage)
+    assert (folder / "last.json").exists()
+    listener = Steps()
+    resume(folder, listener, stage)
+    assert words in listener.lines
+    assert listener.first == 1
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert record["seconds"].keys() == set(STAGES)
+
+
+def test_another_network_is_not_written_over_the_one_that_is_trained(outcome, tmp_path):
+    folder = tmp_path / outcome.folder.name
+    shutil.copytree(outcome.folder, folder)
+    before = (folder / "choice.json").read_bytes()
+    resume(folder, listener := Quiet(), "choose")  # the same again
+    assert _skipped(listener) == [each for each in STAGES if each != "choose"]
+    assert (folder / "choice.json").read_bytes() == before
+    other = replace(outcome.choice, chosen=replace(outcome.choice.chosen, input_size=224))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_stages, "pick", lambda *_: other)
+        message = r"run of cifar_resnet20, .* \(input_size 224 in place of input_size 8\): start"
+        with pytest.raises(CheckpointError, match=message):
+            resume(folder, Quiet(), "choose")
+    assert (folder / "choice.json").read_bytes() == before
+    listener = Quiet()
+    resume(folder, listener)
+    assert _skipped(listener) == STAGES
+
+
+def test_advice_about_flags_of_a_run_that_has_begun_is_about_a_new_one(outcome, monkeypatch):
+    def dear(*_):
+        raise OptionError("expected a time limit of 2 min, got 1 min: raise --time-limit")
+
+    monkeypatch.setattr("convatlas.pipeline.run.pick", dear)
+    with pytest.raises(OptionError, match=r"raise --time-limit \(in a new run: this one keeps"):
+        resume(outcome.folder, Quiet())
+
+
+def test_the_first_command_and_its_versions_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x/convatlas", "run", "--data", "my ants"])
+    Logbook(tmp_path, SHORT.to_dict())
+    first = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert first["command"] == "convatlas run --data 'my ants'"
+    monkeypatch.setattr("sys.argv", ["x/convatlas", "run", "--resume", "here"])
+    monkeypatch.setattr("convatlas.pipeline.records.__version__", "99")
+    Logbook(tmp_path, SHORT.to_dict())
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == first
+
+
 def test_ctrl_c_before_there_is_a_folder_says_so(tmp_path, monkeypatch):
     def pressed(*_):
         raise KeyboardInterrupt
@@ -142,9 +236,15 @@ def test_ctrl_c_before_there_is_a_folder_says_so(tmp_path, monkeypatch):
 def test_a_resumed_run_keeps_the_weights_it_began_with(outcome, monkeypatch):
     settings, begun = read_record(outcome.folder)
     assert settings == SHORT
-    assert begun == {"name": "cifar_resnet20", "weights": None, "input_size": 8, "in_channels": 1}
+    assert begun == {
+        "name": "cifar_resnet20",
+        "weights": None,
+        "input_size": 8,
+        "in_channels": 1,
+        "stem": "small",
+    }
     chosen = outcome.choice.chosen
-    downloaded = replace(chosen, weights="timm", input_size=224, in_channels=3)
+    downloaded = replace(chosen, weights="timm", input_size=224, in_channels=3, stem=None)
     choice = replace(outcome.choice, chosen=downloaded)
     monkeypatch.setattr("convatlas.pipeline.run.pick", lambda *_: choice)
     monkeypatch.setattr("convatlas.pipeline.run._carried_out", lambda work, _: work.choice.chosen)
@@ -181,9 +281,12 @@ def test_a_finished_run_is_left_as_it_is_and_one_stage_can_be_repeated(
     resume(folder, listener)
     assert _skipped(listener) == [each for each in STAGES if each != "explain"]
     assert any(line.startswith("explain: again, images/") for line in listener.lines)
+    (folder / "images" / "mistake-99.png").touch()
     listener = Quiet()
     resume(folder, listener, "train")  # from its first step, to the same weights
     assert "train: again, as asked" in listener.lines
+    resume(folder, Quiet(), "explain")
+    assert not (folder / "images" / "mistake-99.png").exists()  # nobody's
     assert _skipped(listener) == [each for each in STAGES if each not in ("train", "report")]
     assert "report: again, because of another metrics.jsonl" in listener.lines  # its times
     with pytest.raises(UnknownNameError, match="unknown stage 'exlain'; did you mean explain"):

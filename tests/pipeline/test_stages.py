@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from convatlas.errors import UnknownNameError
+from convatlas.errors import CheckpointError, UnknownNameError
 from convatlas.pipeline.stages import STAGES_FILE, Heartbeat, Stage, StageBook, TimeLimit
 
 
@@ -125,6 +126,32 @@ def test_a_stopped_pass_goes_on_at_its_stage_and_is_renewed_once(chain):
     chain.fails = None
     assert chain.go() == "b"  # goes on with that pass
     assert chain.renewed == ["b"]
+
+
+def test_a_stopped_stage_begins_anew_when_asked_or_when_what_it_goes_by_has_changed(chain):
+    chain.fails = "b"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            chain.go()
+    assert chain.renewed == []
+    with pytest.raises(KeyboardInterrupt):
+        chain.go(again="b")
+    assert (chain.renewed, chain.told[1:]) == (["b"], ["b: again, as asked"])
+    chain.asks["a"], chain.words["a"], chain.fails = 2, "other", None
+    assert chain.go() == "abc"
+    assert (chain.renewed, chain.told[1]) == (["b", "a", "b"], "b: again, because of another a")
+
+
+def test_what_may_not_be_renewed_stays_done(chain):
+    chain.go()
+
+    def refuse():
+        raise CheckpointError("another process")
+
+    stages = [replace(stage, renew=refuse) for stage in chain.stages()]
+    with pytest.raises(CheckpointError):
+        StageBook(chain.folder, chain.told.append, TimeLimit(None), "b").carry_out(stages, Log())
+    assert chain.go() == ""
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,10 @@ def _run(found=None, **files):
     metrics = {"evaluation": found, "calibration": files.pop("calibration", None)}
     given = dict.fromkeys(("data", "choice", "cost", "explain", "parity", "plan", "recipe"))
     return FinishedRun(
-        folder=None, run={}, epochs=(), metrics=metrics if found else None, **{**given, **files}
+        folder=None,
+        epochs=(),
+        metrics=metrics if found else None,
+        **{"run": {}, **given, **files},
     )
 
 
@@ -84,6 +87,14 @@ def test_images_that_decided_something_flatter(recipe, verdict, answer):
     assert (check.verdict, check.answer) == (verdict, answer)
 
 
+@pytest.mark.parametrize(
+    ("settings", "decided"), [({"early_stop": 5}, []), ({"early_stop": 0}, ["when to stop"])]
+)
+def test_images_set_apart_from_the_training_may_tell_when_to_stop(settings, decided):
+    stopped = {"training": {"keep": "last", "stop_after": 5}}
+    assert _run(recipe=stopped, run={"settings": settings}).decided == decided
+
+
 def _bins(*rows):
     bins = [{"count": n, "confidence": p, "accuracy": a} for n, p, a in rows]
     total = sum(n for n, _, _ in rows)
@@ -128,7 +139,7 @@ def test_the_worst_check_is_the_verdict():
     run = _run(good, recipe=last, parity=parity(), calibration=_bins((1000, 0.95, 0.96)))
     found = trust(run)
     assert (found["verdict"], found["hold"], len(found["checks"])) == ("good", 5, 5)
-    assert found["headline"] == "Yes, on images like these"
+    assert found["headline"] == "Its figures can be relied on, for images like these"
     flattered = _run(good, recipe={"training": {"keep": "best"}}, parity=parity())
     assert trust(flattered)["headline"] == "With care"
     broken = _run(good, recipe=last, parity=parity(passed=False))
@@ -139,5 +150,6 @@ def test_without_files_there_is_nothing_to_check():
     assert trust(_run()) is None
     only_parity = trust(_run(parity=parity()))
     assert [check.question for check in only_parity["checks"]] == ["Exported file agrees"]
+    assert (only_parity["verdict"], only_parity["hold"]) == ("care", 1)  # no figure to rely on
     whole = trust(_run(evaluation(), parity=parity()))
     assert len(whole["checks"]) == 4  # nobody says what the images decided

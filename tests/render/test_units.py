@@ -91,7 +91,14 @@ def test_durations(seconds, text):
 
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
-    [(12.345, "12.3 ms"), (4.07, "4.07 ms"), (0.0412, "41 µs"), (1_500, "1.50 s"), (None, "–")],
+    [
+        (12.345, "12.3 ms"),
+        (4.07, "4.07 ms"),
+        (0.0412, "41 µs"),
+        (0.0997, "100 µs"),
+        (1_500, "1.50 s"),
+        (None, "–"),
+    ],
 )
 def test_latencies(milliseconds, text):
     assert units.latency(milliseconds) == text

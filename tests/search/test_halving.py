@@ -135,6 +135,7 @@ def test_one_network_races_alone():
     alone = judged([racer("a", 90), racer("b", failure="too small an image")])
     assert verdict(alone)[1].startswith("a is the only one that could be trained: 82.6–94.5 %")
     assert "b could not be trained: too small an image" in reservations(alone, 0.1)
+    assert "picked" not in " ".join(reservations(alone, 0.1))  # nobody else could be
 
 
 def test_a_winner_that_failed_in_its_last_rung_is_not_recommended():

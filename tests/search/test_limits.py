@@ -102,3 +102,20 @@ def test_a_network_off_in_two_limits_names_both():
 def test_a_wish_that_is_no_number_can_be_left_out():
     told = nearest_misses([ALEXNET], Budget(family="vgg"))
     assert told == "alexnet: of the family alexnet, asked was vgg (leave family out)"
+
+
+def test_a_limit_that_was_not_looked_at_is_named_and_such_misses_come_last():
+    untimed = made("resnet18", 69.0, 1_800_000_000)
+    slow = made("resnet50", 76.0, 4_000_000_000, ms=30.0)
+    told = nearest_misses([untimed, slow], Budget(max_macs=1.7e9, max_latency_ms=20))
+    assert told == (
+        "resnet50: 4 G MACs, limit 1.7 G (max_macs=4G would do) and "
+        "30 ms, limit 20 ms (max_latency_ms=30 would do); or "
+        "resnet18: 1.8 G MACs, limit 1.7 G (max_macs=1.8G would do), max_latency_ms not looked at"
+    )
+
+
+def test_weights_that_the_licence_bars_can_be_had_without_it():
+    barred = replace(ALEXNET, kept=False, dropped_by="licence", reason="its weights are barred")
+    told = nearest_misses([barred], Budget(licence="permissive"))
+    assert told == "alexnet: its weights are barred (leave licence out)"

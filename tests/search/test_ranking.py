@@ -43,11 +43,13 @@ def test_accuracy_ranks_by_accuracy_and_then_by_cost():
     assert _names(ranked(FIVE, "accuracy", few=True)) == ["a", "b", "c", "d", "e"]
 
 
-def test_latency_ranks_by_time_only_where_all_times_are_known():
+def test_latency_ranks_by_time_and_then_those_without_one_by_cost():
     slow_but_small = made("a", 70.0, 100, ms=9.0)
     fast = made("b", 75.0, 200, ms=4.0)
     assert _names(ranked([slow_but_small, fast], "latency", few=False)) == ["b", "a"]
-    assert _names(ranked([slow_but_small, fast, C], "latency", few=False)) == ["a", "b", "c"]
+    untimed = [C, made("z", 60.0, 1)]
+    found = ranked([slow_but_small, *untimed, fast], "latency", few=False)
+    assert _names(found) == ["b", "a", "z", "c"]
 
 
 def test_balanced_takes_the_smallest_sum_of_the_two_scaled_distances():

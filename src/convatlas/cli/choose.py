@@ -133,7 +133,9 @@ def choose(
     if report is not None and not json:
         _show_race(report)
     if page is not None:
-        _write(found, report, data, page)
+        flags = [f"--seed {seed}"] if seed else []
+        flags += [name for name, on in (("--measure", measure), ("--skip-bad", skip_bad)) if on]
+        _write(found, report, data, page, flags)
         typer.echo(f"page: {page}", err=json)
     if json:
         _print_json(found, report)
@@ -172,7 +174,9 @@ def _show_race(report: RaceReport) -> None:
         console.print(sentence, highlight=False, markup=False)
 
 
-def _write(found: Answer, report: RaceReport | None, data: str | None, page: Path) -> None:
+def _write(
+    found: Answer, report: RaceReport | None, data: str | None, page: Path, flags: list[str]
+) -> None:
     from convatlas.files import write_text
     from convatlas.render.choice_page import choice_html
     from convatlas.render.race import race_sentences, rungs_sentence
@@ -180,7 +184,8 @@ def _write(found: Answer, report: RaceReport | None, data: str | None, page: Pat
     notes = _training_lines(found)
     if report is not None:
         notes += [rungs_sentence(report), *race_sentences(report)]
-    write_text(page, choice_html(found.choice, data=data, task=found.task, notes=notes))
+    html = choice_html(found.choice, data=data, task=found.task, notes=notes, flags=flags)
+    write_text(page, html)
 
 
 def _print_json(found: Answer, report: RaceReport | None) -> None:

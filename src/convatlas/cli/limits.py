@@ -56,7 +56,8 @@ Family: TypeAlias = Annotated[
     str | None, typer.Option(help="Name of a family; all of them if left out.")
 ]
 Licence: TypeAlias = Annotated[
-    str | None, typer.Option(help="'permissive': Apache, MIT or BSD; any if left out.")
+    str | None,
+    typer.Option(help="'permissive': use only weights under Apache, MIT or BSD; any if left out."),
 ]
 NeedsWeights: TypeAlias = Annotated[
     bool,

@@ -91,8 +91,9 @@ def run(
 ) -> None:
     """Choose, train, evaluate, explain and export a network; write one HTML report."""
     start = time.monotonic()  # what is imported from here on takes seconds
-    if stage is not None and resume is None:
-        raise OptionError("--stage is about a run that has begun: add --resume FOLDER")
+    _require_begun(stage, resume)
+    from convatlas.pipeline import run as job
+    from convatlas.pipeline.settings import RunSettings
     from convatlas.search.budget import Budget
 
     with told_in_flags():
@@ -109,9 +110,6 @@ def run(
             needs_weights=needs_weights,
             objective=objective,
         )
-    from convatlas.pipeline import run as job
-    from convatlas.pipeline.settings import RunSettings
-
     if resume is not None:
         outcome = job.resume(resume, Terminal(), stage, spent=time.monotonic() - start)
     else:
@@ -131,3 +129,8 @@ def run(
         with told_in_flags():
             outcome = job.run(settings, out, Terminal(), spent=time.monotonic() - start)
     typer.echo(f"report: {outcome.report}")
+
+
+def _require_begun(stage: str | None, resume: Path | None) -> None:
+    if stage is not None and resume is None:
+        raise OptionError("--stage is about a run that has begun: add --resume FOLDER")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Listener", "TrainingForecast", "answer", "answer_record"]
 
-_SHORTLIST = 8
+_TIMED = 8
 _STEPS = 3
 _STEP_MACS = 1e9  # forward, of a timed step: a whole batch of a large network takes a minute
 _FEWEST_IMAGES = 2  # BatchNorm cannot learn from a single one
@@ -109,7 +109,7 @@ def answer(
     _require_device(budget, measure=measure)
     name, task = (None, None) if data is None else _task(data, listener, seed, skip_bad=skip_bad)
     clock = _Stopwatch(budget.on, task, listener)
-    if measure or budget.max_latency_ms is not None:
+    if measure or budget.max_latency_ms is not None or _predicts_order(budget):
         choice = _timed_choice(budget, task, clock, measure=measure)
     else:
         choice = choose(budget, task)
@@ -124,6 +124,11 @@ def answer_record(found: Answer) -> dict[str, Any]:
     data = {"name": found.data, **asdict(found.task)} if found.task else None
     training = asdict(found.training) if found.training else None
     return {**choice_record(found.choice), "data": data, "training": training}
+
+
+def _predicts_order(budget: Budget) -> bool:
+    """Whether time ranks the networks, and this machine's calibration knows it."""
+    return budget.objective == "latency" and _calibration(budget.on) is not None
 
 
 def _require_device(budget: Budget, *, measure: bool) -> None:
@@ -156,7 +161,7 @@ def _timed_choice(budget: Budget, task: Task | None, clock: _Stopwatch, *, measu
     forecaster = _forecaster(budget, task, _calibration(budget.on))
     choice = choose(budget, task, timer=clock.milliseconds, forecaster=forecaster)
     if measure:
-        clock.time([c for c in choice.candidates if c.kept][:_SHORTLIST])
+        clock.time([c for c in choice.candidates if c.kept][:_TIMED])
 
     def known(candidate: Candidate) -> Figure | None:
         return clock.figures.get(candidate.name) or forecaster(candidate)

@@ -21,9 +21,11 @@ import torch
 
 from convatlas.analysis.memory import predict_memory
 from convatlas.data.batches import EvalBatches
+from convatlas.deploy.quantize import CALIBRATION_IMAGES
 from convatlas.errors import OptionError
 from convatlas.models.anatomy import ConvNet
 from convatlas.pipeline.preparation import build, halved, lasting
+from convatlas.pipeline.shipping import MOST_COMPARED
 from convatlas.pipeline.training import Job, make_parts, threads_for
 from convatlas.render.units import bytes_text, plural, seconds_text
 from convatlas.tasks.classify import Classification
@@ -45,7 +47,6 @@ _JUDGED = 64
 # some of them six times in shipping, and some training images twice.
 _SECONDS_AFTER = 30.0
 _SECONDS_PER_MODULE = 0.04
-_COMPARED, _CALIBRATED = 1000, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,9 @@ def make_plan(job: Job, room: Room) -> tuple[Recipe, TrainingPlan]:
         model = build(replace(job.candidate, weights=None), len(job.prepared.classes))
         memory_bytes = _memory(room)
         fitted, peak_bytes = _fitted_to_memory(job, model, memory_bytes)
+        start = time.monotonic()
         pace = measure_pace(replace(job, recipe=fitted), model, Path(folder))
+        room = replace(room, seconds_left=room.seconds_left - (time.monotonic() - start))
     images, held_out = job.prepared.train.images, len(job.prepared.splits.validation)
     reserve = _reserve(model, pace, held_out)
 
@@ -307,5 +310,5 @@ def _fitted_to_time(
 def _reserve(model: ConvNet, pace: Pace, held_out: int) -> float:
     """Return how many seconds evaluation, explanation, export and report are expected to take."""
     modules = sum(1 for _ in model.modules())
-    images = 2 * held_out + 6 * min(held_out, _COMPARED) + 2 * _CALIBRATED
+    images = 2 * held_out + 6 * min(held_out, MOST_COMPARED) + 2 * CALIBRATION_IMAGES
     return _SECONDS_AFTER + _SECONDS_PER_MODULE * modules + images * pace.image_ms / 1e3

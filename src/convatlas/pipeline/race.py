@@ -50,7 +50,8 @@ class RaceSettings:
     Attributes:
         networks: How many of a choice's networks take part, the best first.
         epochs: Epochs of the first rung; None for enough to see 3,000 images, but at most 5, and
-            in the last rung no more than the networks' recipes have.
+            in the last rung no more than the networks' recipes have, where one epoch in the
+            first allows it.
         factor: One of so many networks goes on after each rung, for so many times as long.
         images: About how many of the training images the race uses at most, of every class alike.
         holdout: Share of each class of these that the networks are judged by.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -41,18 +42,19 @@ class Logbook:
     def __init__(self, folder: Path, settings: dict[str, Any], kind: str = "run") -> None:
         self._path = folder / RUN_FILE
         before = read_object(self._path, [])
+        versions = {
+            "convatlas": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
         self._record: dict[str, Any] = {
             "name": folder.name,
             "kind": kind,
-            "command": " ".join(["convatlas", *sys.argv[1:]]),
+            "command": before.get("command", shlex.join(["convatlas", *sys.argv[1:]])),
             "created": before.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
             "settings": settings,
             "seed": settings["seed"],
-            "versions": {
-                "convatlas": __version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": before.get("versions", versions),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
             "seconds": before.get("seconds", {}),
         }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from convatlas.errors import BudgetError, OptionError
 from convatlas.files import require_writable, write_json
 from convatlas.pipeline.choice_record import choice_record
 from convatlas.pipeline.predicted import load_predictions
@@ -100,7 +101,7 @@ def resume(
     """
     settings, begun = read_record(folder)
     limit = TimeLimit(settings.time_limit, spent)
-    with resumable("run", folder):
+    with resumable("run", folder), _flags_are_fixed():
         prepared = _prepared(settings, listener)
         choice = pick(replace(settings, model=begun["name"], budget=Budget()), prepared)
         # Other weights may have come to hand since.
@@ -116,6 +117,16 @@ def _nothing_begun() -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         error.args = ("stopped before the network was chosen; the same command starts again",)
+        raise
+
+
+@contextmanager
+def _flags_are_fixed() -> Iterator[None]:
+    """Say with advice about flags that a run that has begun keeps its own."""
+    try:
+        yield
+    except (BudgetError, OptionError) as error:
+        error.args = (f"{error} (in a new run: this one keeps the flags that it began with)",)
         raise
 
 

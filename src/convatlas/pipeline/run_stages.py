@@ -17,7 +17,7 @@ from convatlas.data.fingerprint import data_fingerprint
 from convatlas.data.sources.splits import hold_out
 from convatlas.data.statistics import describe_source
 from convatlas.errors import CheckpointError
-from convatlas.files import write_json, write_text
+from convatlas.files import remove_file, write_json, write_text
 from convatlas.pipeline.choice_record import choice_record
 from convatlas.pipeline.evaluation import EvaluationSettings, judge
 from convatlas.pipeline.explanation import explain
@@ -39,6 +39,7 @@ from convatlas.search.choose import Candidate, Choice
 from convatlas.tasks.judged import EvaluatedNetwork
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.recipe import find_recipe
+from convatlas.train.tracking import is_training
 
 __all__ = ["PARITY_FILE", "SCRATCH", "RunWork"]
 
@@ -113,8 +114,9 @@ class RunWork:
             Stage(name="describe", work=self._describe, asks=network),
             Stage(
                 name="choose",
-                work=self._choose,
+                work=lambda: [CHOICE_FILE],  # which is there before the first stage
                 asks={**images, **asked, "pretrained": settings.pretrained},
+                renew=self._choose_anew,
             ),
             Stage(
                 name="plan",
@@ -143,9 +145,7 @@ class RunWork:
 
     @property
     def _network(self) -> dict[str, Any]:
-        chosen = self.choice.chosen
-        names = ("name", "weights", "input_size", "in_channels", "stem")
-        return {name: getattr(chosen, name) for name in names}
+        return _facts(self.choice.chosen)
 
     @property
     def _scratch_folder(self) -> Path:
@@ -186,20 +186,25 @@ class RunWork:
         write_json(self.folder / "data.json", data_record(self.prepared, self._images))
         return ["data.json"]
 
-    def _choose(self) -> list[str]:
-        if not self.is_new:
-            ours, choice = self.choice.chosen.name, pick(self.settings, self.prepared)
-            if choice.chosen.name != ours:
-                raise CheckpointError(
-                    f"{self.folder} is a run of {ours}, and now {choice.chosen.name} is chosen: "
-                    "start a new run to train that"
-                )
-            write_json(self.folder / CHOICE_FILE, choice_record(choice))
-        return [CHOICE_FILE]
+    def _choose_anew(self) -> None:
+        """Choose again, and refuse another network than the one that the run is of."""
+        ours, choice = self._network, pick(self.settings, self.prepared)
+        theirs = _facts(choice.chosen)
+        if theirs != ours:
+            was, now = (
+                ", ".join(f"{name} {facts[name]}" for name in ours if ours[name] != theirs[name])
+                for facts in (ours, theirs)
+            )
+            raise CheckpointError(
+                f"{self.folder} is a run of {ours['name']}, and now another network is chosen "
+                f"({now} in place of {was}): start a new run to train that"
+            )
+        write_json(self.folder / CHOICE_FILE, choice_record(choice))
 
     def _plan(self) -> list[str]:
         settings = self.settings
         both = settings.compare_scratch
+        wanted = self._wanted(self.choice.chosen, settings)  # decodes images: time that is gone
         room = Room(
             memory_bytes=settings.budget.train_memory,
             time_limit=settings.time_limit,
@@ -207,7 +212,7 @@ class RunWork:
             trainings=2 if both else 1,
         )
         candidate, files = self.choice.chosen, [_PLAN_FILE, RECIPE_FILE]
-        recipe, plan = make_plan(self._wanted(candidate, settings), room)
+        recipe, plan = make_plan(wanted, room)
         for line in plan.sentences():
             self.listener.say(line)
         write_json(self.folder / _PLAN_FILE, plan.as_dict())
@@ -235,8 +240,15 @@ class RunWork:
             return [f"{below}{file}" for file in _WEIGHTS]
 
         def renew() -> None:
-            RunFolder(folder).remove()
-            self.limit.begin_anew()
+            run = RunFolder(folder)
+            if is_training(run.metrics):
+                raise CheckpointError(
+                    f"another process is training in {folder}: wait for it, or stop it, before "
+                    "this training begins anew"
+                )
+            run.remove()
+            if folder == self.folder:  # the other goes on within the time of the first
+                self.limit.begin_anew()
 
         return Stage(
             name=name,
@@ -308,8 +320,12 @@ class RunWork:
     def _explain(self) -> list[str]:
         record = explain(self._trained.model, self._judging, self.folder)
         write_json(self.folder / "explain.json", record)
-        pictures = sorted((self.folder / "images").glob("*.png"))
-        return ["explain.json", *(f"images/{path.name}" for path in pictures)]
+        pictures = {each[kind] for each in record["pictures"] for kind in ("image", "overlay")}
+        pictures |= {record[name]["image"] for name in ("filters", "field") if record[name]}
+        for path in (self.folder / "images").glob("*.png"):
+            if f"images/{path.name}" not in pictures:  # of another pass
+                remove_file(path)
+        return ["explain.json", *sorted(pictures)]
 
     def _ship(self) -> list[str]:
         job, progress = self._judging, self.listener.progress("trying 8 bits")
@@ -324,3 +340,9 @@ class RunWork:
 
     def _report(self) -> list[str]:
         return [write_model_card(self.folder).name, write_report(self.folder).name]
+
+
+def _facts(chosen: Candidate) -> dict[str, Any]:
+    """Return what makes a network this one and no other."""
+    names = ("name", "weights", "input_size", "in_channels", "stem")
+    return {name: getattr(chosen, name) for name in names}

@@ -27,7 +27,7 @@ __all__ = [
 RUN_FILE = "run.json"
 CHOICE_FILE = "choice.json"
 RECIPE_FILE = "recipe.toml"
-_BEGUN = ("name", "weights", "input_size", "in_channels")
+_BEGUN = ("name", "weights", "input_size", "in_channels", "stem")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ def new_folder(parent: Path, name: str) -> Path:
 def read_record(folder: Path) -> tuple[RunSettings, dict[str, Any]]:
     """Return the settings of a run folder, and with what its network began.
 
-    That is its name, the source of its weights, its input size and its channels.
+    That is its name, the source of its weights, its input size, its channels and its stem.
 
     Raises:
         CheckpointError: The folder holds no run.

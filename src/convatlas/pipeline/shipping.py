@@ -29,11 +29,11 @@ from convatlas.pipeline.preparation import Progress
 from convatlas.pipeline.trained import TrainedModel
 from convatlas.pipeline.training import Job
 
-__all__ = ["INT8_FILE", "MODEL_FILE", "Photos", "ship"]
+__all__ = ["INT8_FILE", "MODEL_FILE", "MOST_COMPARED", "Photos", "ship"]
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
-_MOST_COMPARED = 1000
+MOST_COMPARED = 1000
 
 
 class Photos(Sequence[Image.Image]):
@@ -147,7 +147,7 @@ def _finite(figures: dict[str, Any]) -> dict[str, Any]:
 
 def _held_out(trained: TrainedModel, job: Job) -> _HeldOut:
     validation = job.prepared.splits.validation
-    indices = _spread(len(validation), _MOST_COMPARED)
+    indices = _spread(len(validation), MOST_COMPARED)
     return _HeldOut(
         trained.preprocessing.tensor(job.images.validation[np.array(indices)]),
         [validation.labels[index] for index in indices],
@@ -173,13 +173,14 @@ def _ship_int8(
             report = compare_precision(
                 exported.path, quantized.path, held_out.images.numpy(), held_out.labels
             )
-            accepted = report.keeps_within(max_drop)
-            if accepted:
-                for path in (quantized.record_path, quantized.path):
-                    write_file(exported.path.with_name(path.name), path.read_bytes())
+            paths = (quantized.record_path, quantized.path)
+            files = {path.name: path.read_bytes() for path in paths}
     except (ConvAtlasError, OSError) as error:  # the run has a file that works
         _remove_int8(exported.path.parent)
         return {"status": "failed", "reason": str(error), "file": None, "max_drop": max_drop}
+    accepted = report.keeps_within(max_drop)
+    for name, content in files.items() if accepted else ():  # a full disk ends the run here
+        write_file(exported.path.with_name(name), content)
     figures = _finite(asdict(report))
     return {
         "status": "accepted" if accepted else "refused",

@@ -1,7 +1,7 @@
 """Stages of a run: each is done once, and again only when something that it depends on changed.
 
-``stages.json`` in the run folder holds hashes of what every stage went by and of the files that it
-wrote. This mechanism knows neither networks nor images.
+``stages.json`` in the run folder holds hashes of what every stage goes by, as soon as it begins,
+and of the files that it wrote. This mechanism knows neither networks nor images.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Stage:
         work: Does it, and returns the names of the files that it wrote into the run folder.
         asks: The settings and facts that it goes by, as JSON values.
         reads: Names of the files in the run folder that it goes by; one may be missing.
-        renew: Clears what an earlier pass left, where the stage would otherwise go on from it.
+        renew: Called before the work where something changed or it was asked for again: clears what
+            an earlier pass left, where the stage would otherwise go on from it.
     """
 
     name: str
@@ -132,7 +133,7 @@ class StageBook:
     def changed(self, stage: str, name: str, value: Any) -> bool:
         """Tell whether a stage that is done went by another value of ``name``."""
         before = part_of(self._done, stage, "inputs", name)
-        return before is not None and before != _digest(value)
+        return self._is_done(stage) and before is not None and before != _digest(value)
 
     def save(self) -> None:
         """Write the file, with the seconds that the run has taken by now."""
@@ -142,26 +143,29 @@ class StageBook:
     def _carry_out(self, stage: Stage, logbook: Logbook) -> None:
         inputs = {name: _digest(value) for name, value in stage.asks.items()}
         inputs |= {name: _file_digest(self._folder / name) for name in stage.reads}
-        before = self._done.get(stage.name)
-        if before is not None:
-            reason = self._why_again(stage.name, inputs)
-            harmed = self._harmed(stage.name)
-            if not reason and not harmed:
-                self._say(f"{stage.name}: skipped, nothing that it depends on has changed")
-                return
+        done, begun = self._is_done(stage.name), stage.name in self._done
+        reason = self._why_again(stage.name, inputs) if begun or stage.name == self._again else ""
+        harmed = self._harmed(stage.name) if done else ""
+        if done and not (reason or harmed):
+            self._say(f"{stage.name}: skipped, nothing that it depends on has changed")
+            return
+        if reason or harmed:
             self._say(f"{stage.name}: again, {reason or harmed}")
-            if reason and stage.renew:
-                stage.renew()
-            del self._done[stage.name]  # so that this pass is gone on with, should it be stopped
-            self.save()
+        if reason and stage.renew:
+            stage.renew()
+        self._done[stage.name] = {"inputs": inputs}  # a stopped pass is gone on with by these alone
+        self.save()
         with logbook.stage(stage.name):
             files = stage.work()
         outputs = {name: _file_digest(self._folder / name) for name in files}
         self._done[stage.name] = {"inputs": inputs, "outputs": outputs}
         self.save()
 
+    def _is_done(self, name: str) -> bool:
+        return part_of(self._done, name, "outputs") is not None
+
     def _why_again(self, name: str, inputs: Mapping[str, str]) -> str:
-        """Return in words why a stage that is done does not hold any more; empty if it does."""
+        """Return in words why what was done of a stage does not hold any more; empty if it does."""
         if name == self._again:
             return "as asked"
         before = part_of(self._done, name, "inputs") or {}

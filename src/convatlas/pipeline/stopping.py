@@ -28,10 +28,8 @@ def resumable(command: str, folder: Path) -> Iterator[None]:
     resume = f"convatlas {command} --resume {shlex.quote(str(folder))}"
     try:
         yield
-    except KeyboardInterrupt as error:
-        error.args = (f"{str(error) or 'stopped'}; go on with: {resume}",)
-        raise
-    except OutputError as error:
+    except (KeyboardInterrupt, OutputError) as error:
         if (folder / RUN_FILE).is_file():  # or else there is nothing to go on from
-            error.args = (f"{error}; then go on with: {resume}",)
+            then = "then " if isinstance(error, OutputError) else ""
+            error.args = (f"{str(error) or 'stopped'}; {then}go on with: {resume}",)
         raise

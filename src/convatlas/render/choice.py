@@ -104,7 +104,10 @@ def choice_sentences(choice: Choice) -> list[str]:
 def choice_notes(choice: Choice) -> list[str]:
     """Return where the figures come from, one sentence each."""
     chosen, kept = choice.chosen, [c for c in choice.candidates if c.kept]
-    notes = ["◆: in the Pareto set, which no network within the budget beats in everything."]
+    notes = [
+        "◆: in the Pareto set: no other within the budget is as good in everything and better in "
+        "something."
+    ]
     top1 = chosen.figures.get("top1")
     if top1 is not None:
         notes.append(f"top-1 is published; that of {chosen.name}: {printable(top1.source)}.")

@@ -32,6 +32,7 @@ def choice_html(
     data: str | None = None,
     task: Task | None = None,
     notes: Sequence[str] = (),
+    flags: Sequence[str] = (),
 ) -> str:
     """Return the page.
 
@@ -40,12 +41,13 @@ def choice_html(
         data: The images that were asked about, for the command line that the page shows.
         task: What the choice knew of them.
         notes: More sentences below the answer.
+        flags: What else the command line was, which neither the limits nor the images say.
     """
     from convatlas import __version__
 
     field = [candidate for candidate in choice.candidates if _is_movable(candidate)]
     away = Counter(c.dropped_by for c in choice.candidates if c not in field)
-    model = _model(choice, field, data, task)
+    model = {**_model(choice, field, task), "command": _command(choice, data, flags)}
     shown = shown_limits(choice, field)
     return (
         page_environment()
@@ -68,17 +70,14 @@ def choice_html(
     )
 
 
-def _model(
-    choice: Choice, field: Sequence[Candidate], data: str | None, task: Task | None
-) -> dict[str, Any]:
-    """Return what the script works on."""
+def _model(choice: Choice, field: Sequence[Candidate], task: Task | None) -> dict[str, Any]:
+    """Return what the script works on, but for the command line."""
     shown = shown_limits(choice, field)
     return {
         "networks": [_network(candidate, shown) for candidate in field],
         "columns": [{"figure": limit.figure, "short": limit.short} for limit in shown],
         "sliders": [each for limit in LIMITS if (each := _slider(limit, choice, field))],
         "objective": choice.budget.objective,
-        "command": _command(choice, data),
         "ticks": _ticks(field),
         "few": is_few(task),
     }
@@ -86,7 +85,7 @@ def _model(
 
 def _is_movable(candidate: Candidate) -> bool:
     """Return whether nothing but what sliders move stands against a network."""
-    by_slider = candidate.dropped_by in {limit.name for limit in LIMITS}
+    by_slider = candidate.dropped_by in {"unmeasured", *(limit.name for limit in LIMITS)}
     return candidate.kept or (by_slider and candidate.margins.get("min_input", 0.0) >= 0)
 
 
@@ -115,14 +114,17 @@ def _row(candidate: Candidate, shown: Sequence[Limit]) -> dict[str, Any]:
 
 
 def _slider(limit: Limit, choice: Choice, field: Sequence[Candidate]) -> dict[str, Any] | None:
-    """Return a slider whose stops are the networks' own figures; none where nothing differs."""
+    """Return a slider whose stops are the networks' own figures.
+
+    None where nothing was asked and nothing differs.
+    """
     asked = getattr(choice.budget, limit.name)
     known = [figure for candidate in field if (figure := figure_of(candidate, limit))]
     values = {figure.value for figure in known}
-    if (limit.name == _ONLY_IF_ASKED and asked is None) or len(values) < 2:
-        return None
     if asked is not None:
         values.add(asked * limit.unit)
+    elif limit.name == _ONLY_IF_ASKED or len(values) < 2:
+        return None
     stops: list[dict[str, Any]] = [
         {"value": value, "text": limit.text(value), "raw": f"{value / limit.unit:.12g}"}
         for value in sorted(values)
@@ -164,9 +166,9 @@ def _conditions(choice: Choice) -> list[str]:
     return told
 
 
-def _command(choice: Choice, data: str | None) -> str:
+def _command(choice: Choice, data: str | None, flags: Sequence[str]) -> str:
     """Return the command line without what the sliders say."""
     words = ["convatlas choose"]
     if data is not None:
         words.append(f"--data {shlex.quote(data)}")
-    return " ".join([*words, *_conditions(choice)])
+    return " ".join([*words, *_conditions(choice), *flags])

@@ -59,6 +59,7 @@ _REASONS = {
     "data": "made for other images",
     "weights": "without pretrained weights at hand",
     "accuracy": "without a published accuracy",
+    "unmeasured": "not timed, for better ones are in time",
 }
 
 

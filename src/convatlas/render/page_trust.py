@@ -19,7 +19,7 @@ _NARROW, _WIDE = 0.05, 0.20  # widths of the accuracy's interval
 _FEW_OF_A_CLASS = 10
 _CALIBRATED = 0.05
 _HEADLINES = {
-    "good": "Yes, on images like these",
+    "good": "Its figures can be relied on, for images like these",
     "care": "With care",
     "bad": "No, not yet",
 }
@@ -51,6 +51,8 @@ def trust(run: FinishedRun) -> dict[str, Any] | None:
     if not checks:
         return None
     verdicts = {check.verdict for check in checks}
+    if run.evaluation is None:  # whatever holds, the main figure is missing
+        verdicts.add("care")
     verdict = next(each for each in ("bad", "care", "good") if each in verdicts)
     return {
         "verdict": verdict,

@@ -78,9 +78,11 @@ class FinishedRun:
         if self.recipe is None:
             return None
         training, schedule = (self.recipe.get(name) or {} for name in ("training", "schedule"))
+        # With ``convatlas run --early-stop`` a part of the training images tells when to stop.
+        apart = bool((self.run.get("settings") or {}).get("early_stop"))
         told = {
             _KEPT: training.get("keep") == "best",
-            "when to stop": bool(training.get("stop_after")),
+            "when to stop": bool(training.get("stop_after")) and not apart,
             "when to learn more slowly": schedule.get("name") == "plateau",
         }
         return [words for words, decided in told.items() if decided]

@@ -98,7 +98,7 @@ def latency(milliseconds: float | None) -> str:
     if milliseconds is None or not math.isfinite(milliseconds):
         return MISSING
     if 0 < milliseconds < 0.1:
-        return f"{milliseconds * 1000:.2g} µs"
+        return f"{float(f'{milliseconds * 1000:.2g}'):g} µs"  # 99.7 is 100, not 1e+02
     return seconds_text(milliseconds / 1000)
 
 

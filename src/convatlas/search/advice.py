@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from convatlas.models.catalogue import find_entry
 from convatlas.models.costs import find_costs
-from convatlas.search.budget import Budget
+from convatlas.search.budget import PERMISSIVE, Budget
 from convatlas.search.candidate import Candidate, Task
 from convatlas.search.rules import MANY_PHOTOS, is_few
 
@@ -36,12 +36,12 @@ def advice_on(chosen: Candidate, data: Task | None, budget: Budget) -> tuple[str
     Args:
         chosen: The network to take.
         data: What the images are; None for nothing about them.
-        budget: Its export is spoken of.
+        budget: Its export is spoken of; its licence bars weights from being recommended.
     """
     found = [_EXPORTS[budget.export]] if budget.export else []
     if data is not None:
         found += [_resolution(chosen, data), _field(chosen), _stem(chosen, data)]
-        found += [_amount(chosen, data), _balance(data)]
+        found += [_amount(chosen, data, budget), _balance(data)]
     return tuple([sentence for sentence in found if sentence])
 
 
@@ -118,7 +118,7 @@ def _stem(chosen: Candidate, data: Task) -> str:
     )
 
 
-def _amount(chosen: Candidate, data: Task) -> str:
+def _amount(chosen: Candidate, data: Task, budget: Budget) -> str:
     """Say whether the images are enough to train from scratch, and what to do if not."""
     count = f"{data.train_images:,} images, {_round(data.train_images / data.num_classes)} a class"
     each = f"{_round(chosen.cost.params / max(data.train_images, 1))} parameters of {chosen.name}"
@@ -136,7 +136,9 @@ def _amount(chosen: Candidate, data: Task) -> str:
     )
     if chosen.weights:
         return f"{few}: the {chosen.weights} weights are fine-tuned."
-    source = next(iter(find_entry(chosen.name).weights), None)
+    published = find_entry(chosen.name).weights
+    allowed = (each for each in published if not budget.licence or each.licence in PERMISSIVE)
+    source = next(allowed, None)
     if source is None:
         return f"{few}: fine-tune a network that has pretrained weights."
     return f'{few}: fine-tune it, weights="{source.source}" downloads a start.'

@@ -60,7 +60,8 @@ class Candidate:
         margins: Name of each limit → the share of it that is left: 0.25 is a quarter; a
             negative share is missing.
         dropped_by: ``""`` when kept; else the field of ``Budget`` that dropped it, or
-            ``"data"``, ``"weights"`` or ``"accuracy"``.
+            ``"data"``, ``"weights"``, ``"accuracy"`` or, without a time because better ones are
+            in time, ``"unmeasured"``.
         pareto: Whether no other kept network is as good in accuracy, multiply-accumulates and
             latency, and better in one of them.
     """

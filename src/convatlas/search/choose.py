@@ -20,8 +20,8 @@ from convatlas.models.catalogue import find_entry, list_entries
 from convatlas.search.advice import advice_on
 from convatlas.search.budget import Budget
 from convatlas.search.candidate import Candidate, Choice, Neighbour, Task
-from convatlas.search.limits import judged, nearest_misses
-from convatlas.search.ranking import neighbours_of, pareto_names, ranked, timed_alike
+from convatlas.search.limits import judged, nearest_misses, refused
+from convatlas.search.ranking import is_timed, neighbours_of, pareto_names, ranked
 from convatlas.search.rules import RULES, candidate_of, is_few, made_for
 from convatlas.search.timing import Forecaster, Timer, in_time
 
@@ -160,12 +160,14 @@ def _reason(kept: Sequence[Candidate], data: Task | None, budget: Budget, *, ask
 
 
 def _fastest(kept: Sequence[Candidate], rivals: str) -> str:
-    if timed_alike(kept):
+    count = sum(is_timed(each) for each in kept)
+    if count:
         figure = kept[0].figures["latency_ms"]
-        return f"takes the shortest time {rivals}, {figure.value:.3g} ms ({figure.origin})."
+        among = rivals if count == len(kept) else f"of the {count} timed {rivals}"
+        return f"takes the shortest time {among}, {figure.value:.3g} ms ({figure.origin})."
     return (
         f"has the fewest multiply-accumulates {rivals}; they stand in for the time, which is not "
-        "known of all."
+        "known."
     )
 
 
@@ -175,7 +177,20 @@ def _nothing(dropped: Sequence[Candidate], budget: Budget) -> str:
     if budget.family:
         unfit = [each for each in unfit if find_entry(each.name).family.name == budget.family]
     rest = [each for each in dropped if each.dropped_by not in RULES]
+    if any(each.dropped_by == "weights" for each in dropped):  # no wish less would let others in
+        rest = [each for each in rest if each.weights or each.dropped_by == "licence"]
     told = nearest_misses(rest, budget)
     if unfit and (budget.family or not told):
         told = f"{unfit[0].name}: {unfit[0].reason}" + (f"; or {told}" if told else "")
-    return f"no network meets the budget; the nearest: {told}"
+    return f"no network meets the budget; the nearest: {told}{_narrowed(dropped, budget)}"
+
+
+def _narrowed(dropped: Sequence[Candidate], budget: Budget) -> str:
+    """Say that only networks with weights at hand were looked at, where that is so."""
+    if all(each.dropped_by != "weights" for each in dropped):
+        return ""
+    count = sum(bool(each.weights) and not refused(each, budget)[0] for each in dropped)
+    at_hand = f"the {count} networks with weights at hand"
+    if count == 1:
+        at_hand = "the only network with weights at hand, convatlas[weights] brings more"
+    return f" (of {at_hand}; `convatlas run --no-pretrained` looks at all)"

@@ -209,11 +209,13 @@ def reservations(racers: Sequence[Racer], chance: float) -> tuple[str, ...]:
         chance: Share of the most frequent class among the judging images.
     """
     last = racers[0].stints[-1]
-    notes = [
-        f"The winner was picked by the same {last.images:,} images that its figure is of, which "
-        "flatters it; they are training images, and those held out for the final evaluation took "
-        "no part."
-    ]
+    theirs = "training images, and those held out for the final evaluation took no part."
+    notes = [f"The {last.images:,} images that its figure is of are {theirs}"]
+    if sum(not each.failure for each in racers) > 1:
+        notes = [
+            f"The winner was picked by the same {last.images:,} images that its figure is of, "
+            f"which flatters it; they are {theirs}"
+        ]
     if last.reaches(chance) or last.accuracy < chance:
         notes.append(
             "No network is surely better than naming the most frequent class every time "

@@ -146,24 +146,29 @@ def nearest_misses(candidates: Iterable[Candidate], budget: Budget) -> str:
     """Say what nearly meets the budget, and which limits would have to be what.
 
     One network, the nearest, for each set of limits that would have to give way; up to three
-    sets, and of up to three limits if there are any such.
+    sets, and of up to three limits if there are any such. Limits on figures that nobody looked
+    at, because another was broken before, are named; such networks come last.
 
     Args:
         candidates: Networks that would do but for the budget.
         budget: What none of them meets.
     """
-    nearest: dict[tuple[str, ...], tuple[tuple[bool, bool, float], str]] = {}
+    nearest: dict[tuple[str, ...], tuple[tuple[bool, bool, bool, float], str]] = {}
     for candidate in candidates:
         found = [each for each in checks(candidate, budget) if each.excess > 1]
         broken = [each for each in found if each.value is not None] or found
+        unseen = [each.name for each in found if each not in broken]
         wish, why = refused(candidate, budget)
+        if not wish and candidate.dropped_by == "licence":
+            wish, why = "licence", candidate.reason
         names = tuple([each.name for each in broken] + ([wish] if wish else []))
         told = [f"{each.words} ({each.remedy})" for each in broken]
         told += [f"{why} (leave {wish} out)"] if wish else []
+        open_end = f", {' and '.join(unseen)} not looked at" if unseen else ""
         worst = max([each.excess for each in broken], default=1.0)
-        rank = (len(names) > _MISSES, bool(wish), worst)
+        rank = (len(names) > _MISSES, bool(unseen), bool(wish), worst)
         if names and (names not in nearest or rank < nearest[names][0]):
-            nearest[names] = (rank, f"{candidate.name}: {' and '.join(told)}")
+            nearest[names] = (rank, f"{candidate.name}: {' and '.join(told)}{open_end}")
     return "; or ".join([words for _, words in sorted(nearest.values())[:_MISSES]])
 
 

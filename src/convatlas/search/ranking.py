@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from convatlas.search.candidate import Candidate, Neighbour
 
-__all__ = ["compromise", "neighbours_of", "pareto_names", "ranked", "timed_alike"]
+__all__ = ["compromise", "is_timed", "neighbours_of", "pareto_names", "ranked"]
 
 _EACH_SIDE = 2
 _SAVED = 1.2  # chosen per cheaper MACs from which a saving is worth a word
@@ -22,7 +22,8 @@ def ranked(candidates: Iterable[Candidate], objective: str, *, few: bool) -> lis
     Args:
         candidates: Networks within the budget.
         objective: ``"accuracy"``: the highest published top-1. ``"latency"``: the fewest
-            milliseconds, or multiply-accumulates unless the time of all is known.
+            milliseconds first; those whose time is not known follow, the fewest
+            multiply-accumulates first.
             ``"balanced"``: see :func:`compromise`.
         few: Whether the images are too few for a deep network; then ``"accuracy"`` means the
             fewest multiply-accumulates.
@@ -31,9 +32,9 @@ def ranked(candidates: Iterable[Candidate], objective: str, *, few: bool) -> lis
     if objective == "balanced":
         distance = compromise(found)
         return sorted(found, key=lambda each: (distance[each.name], each.cost.macs))
-    if objective == "latency" and timed_alike(found):
+    if objective == "latency":
         return sorted(found, key=_fewest_milliseconds)
-    return sorted(found, key=_fewest_macs if objective == "latency" or few else _most_accurate)
+    return sorted(found, key=_fewest_macs if few else _most_accurate)
 
 
 def compromise(candidates: Sequence[Candidate]) -> dict[str, float]:
@@ -87,9 +88,9 @@ def neighbours_of(chosen: Candidate, candidates: Sequence[Candidate]) -> tuple[N
     return tuple(_neighbour(chosen, chosen.top1, each) for each in beside)
 
 
-def timed_alike(candidates: Sequence[Candidate]) -> bool:
-    """Whether the time of every network is known, so that they can be ranked by it."""
-    return all(candidate.cost.latency_ms is not None for candidate in candidates)
+def is_timed(candidate: Candidate) -> bool:
+    """Whether the time of a network is known, measured or predicted."""
+    return candidate.cost.latency_ms is not None
 
 
 def _front(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -125,5 +126,5 @@ def _fewest_macs(candidate: Candidate) -> tuple[float, float]:
     return candidate.cost.macs, -(candidate.top1 or 0.0)
 
 
-def _fewest_milliseconds(candidate: Candidate) -> tuple[float, float]:
-    return candidate.cost.latency_ms or 0.0, candidate.cost.macs
+def _fewest_milliseconds(candidate: Candidate) -> tuple[bool, float, float, float]:
+    return not is_timed(candidate), candidate.cost.latency_ms or 0.0, *_fewest_macs(candidate)

@@ -2,7 +2,8 @@
 
 1. Images of up to 64 pixels are looked at in their own size by networks that were designed for
    such images; larger ones by the ImageNet networks at their own input size.
-2. Below 100,000 photos, pretrained weights at hand beat training from scratch.
+2. Below 100,000 photos, pretrained weights at hand beat training from scratch: where a network
+   that the wishes allow has such weights, only those that have are looked at.
 3. A network without a published accuracy cannot be ranked.
 
 Without data the ImageNet networks stand side by side, each at its own input. It does not import
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from convatlas.models.catalogue import Entry, WeightSource
+from convatlas.models.catalogue import Entry, WeightSource, find_entry
 from convatlas.models.costs import find_costs
 from convatlas.search.budget import PERMISSIVE, Budget, Cost
 from convatlas.search.candidate import Candidate, Task
@@ -87,15 +88,17 @@ def made_for(
         asked: Whether the network was asked for by name; then the data rule nothing out.
     """
     fitting, unfit = [], []
-    everyone = list(candidates)
-    some_pretrained = _some_pretrained(everyone, data)
-    few = f"{data.train_images:,} photos are few" if data else ""
-    for candidate in everyone:
+    looked_at = []
+    for candidate in candidates:
         name, reason = ("", "") if asked else _misfit(candidate, data)
         if not name:
             name, reason = refused(candidate, budget)
-        if not (name or asked) and some_pretrained and candidate.weights is None:
-            name, reason = "weights", f"no pretrained weights at hand, and {few} without"
+        looked_at.append((candidate, name, reason))
+    allowed = [candidate for candidate, name, _ in looked_at if not name]
+    some_pretrained = not asked and _some_pretrained(allowed, data)
+    for candidate, name, reason in looked_at:
+        if not name and some_pretrained and candidate.weights is None and data is not None:
+            name, reason = _without_weights(candidate, data)
         if name:
             unfit.append(replace(candidate, kept=False, dropped_by=name, reason=reason))
         else:
@@ -143,6 +146,15 @@ def _some_pretrained(candidates: Sequence[Candidate], data: Task | None) -> bool
     return any(candidate.weights for candidate in candidates)
 
 
+def _without_weights(candidate: Candidate, data: Task) -> tuple[str, str]:
+    """Return what drops a network that would be trained from scratch beside pretrained ones."""
+    barred = find_entry(candidate.name).weights_at_hand
+    if barred is not None:
+        return "licence", f"its weights at hand are under {barred.licence}, asked was permissive"
+    few = f"{data.train_images:,} photos are few"
+    return "weights", f"no pretrained weights at hand, and {few} without"
+
+
 def _misfit(candidate: Candidate, data: Task | None) -> tuple[str, str]:
     for_photos = candidate.dataset == _IMAGENET
     if data is None:
@@ -152,8 +164,8 @@ def _misfit(candidate: Candidate, data: Task | None) -> tuple[str, str]:
                 f"made for small images ({candidate.dataset}), compared are {_IMAGENET}'s",
             )
     elif for_photos == data.small:
-        made_for = "photos" if for_photos else f"small images ({candidate.dataset})"
-        return "data", f"made for {made_for}, these have {data.image_size} px"
+        others = "photos" if for_photos else f"small images ({candidate.dataset})"
+        return "data", f"made for {others}, these have {data.image_size} px"
     if candidate.top1 is None:
         return "accuracy", f"no published accuracy on {candidate.dataset} to rank it by"
     return "", ""

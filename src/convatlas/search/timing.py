@@ -23,7 +23,7 @@ Timer = Callable[[Candidate], float]
 Forecaster = Callable[[Candidate], Figure | None]
 """Predicts them with an interval, or does not know; without an upper end, they are the least."""
 
-_SHORTLIST = 3  # networks of the ranking whose time is measured, however clear the prediction
+_SURE = 3  # networks of the ranking whose time is measured, however clear the prediction
 
 
 def in_time(
@@ -54,7 +54,7 @@ def in_time(
         (pending if expected.kept else slow).append(expected)
     matters = budget.max_latency_ms is not None or budget.objective == "latency"
     while timer is not None and matters:
-        unmeasured = [each for each in order(pending)[:_SHORTLIST] if not _is_measured(each)]
+        unmeasured = [each for each in order(pending)[:_SURE] if not _is_measured(each)]
         if not unmeasured:
             break
         measured = _measured(unmeasured[0], budget, timer)
@@ -94,8 +94,10 @@ def _measured(candidate: Candidate, budget: Budget, timer: Timer) -> Candidate:
 def _final(candidate: Candidate, budget: Budget, *, timed: bool) -> Candidate:
     """Judge a candidate by what is known in the end."""
     if candidate.cost.latency_ms is None and budget.max_latency_ms is not None:
-        why = "not measured, for better ones are in time" if timed else "not predicted"
-        return _late(candidate, f"time unknown: {why}", budget.max_latency_ms)
+        if timed:
+            why = "time unknown: not measured, for better ones are in time"
+            return replace(candidate, kept=False, dropped_by="unmeasured", reason=why)
+        return _late(candidate, "time unknown: not predicted", budget.max_latency_ms)
     return judged(candidate, budget)
 
 

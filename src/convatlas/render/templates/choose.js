@@ -43,7 +43,11 @@
   const orders = {
     "published accuracy": (a, b) => top1(b) - top1(a) || macs(a) - macs(b),
     "fewest MACs": (a, b) => macs(a) - macs(b) || top1(b) - top1(a),
-    time: (a, b) => a.values.latency_ms - b.values.latency_ms || macs(a) - macs(b),
+    time: (a, b) => {
+      const untimed = [a, b].map((each) => Number(!known(each.values.latency_ms)));
+      const later = (a.values.latency_ms ?? 0) - (b.values.latency_ms ?? 0);
+      return untimed[0] - untimed[1] || later || macs(a) - macs(b) || top1(b) - top1(a);
+    },
   };
 
   // How far each is from the most accurate and the cheapest at once; see docs/choosing.md.
@@ -66,7 +70,7 @@
       const far = compromise(some);
       return ["balance of accuracy and cost", (a, b) => far(a) - far(b) || macs(a) - macs(b)];
     }
-    const timed = some.every((network) => known(network.values.latency_ms));
+    const timed = some.some((network) => known(network.values.latency_ms));
     let name = objective === "latency" || model.few ? "fewest MACs" : "published accuracy";
     if (objective === "latency" && timed) name = "time";
     return [name, orders[name]];
@@ -114,10 +118,17 @@
     return `${ratio < 1 ? ratio.toPrecision(2) : ratio.toFixed(ratio < 10 ? 1 : 0)}× the MACs`;
   }
 
+  // How far a network is off as a ratio; for the accuracy, its error over the largest allowed.
+  function excess(network, { slider, stop }) {
+    const value = network.values[slider.figure];
+    if (!known(value)) return Infinity;
+    return slider.floor ? (100 - value) / Math.max(100 - stop.value, 1e-3) : value / stop.value;
+  }
+
   // The network that misses by the smallest factor, and what each of its limits would have to be.
   function nearestMiss() {
-    const missed = ({ broken }) =>
-      Math.max(...broken.map(({ left }) => (left === null ? Infinity : -left)));
+    const missed = ({ network, broken }) =>
+      Math.max(...broken.map((each) => excess(network, each)));
     const [nearest] = [...state.beyond].sort((a, b) => missed(a) - missed(b));
     const needs = nearest.broken.map(({ slider }) => {
       const text = nearest.network.texts[slider.figure] ?? "unknown";
