@@ -26,17 +26,7 @@ from convatlas.errors import DataError, ExportError, InputSizeError, OptionError
 from convatlas.layers.conv import ConvNormAct
 from convatlas.layers.head import pooled_classifier
 from convatlas.models.anatomy import ConvNet
-
-CLASSES = ("ant", "bee", "größer")
-PREPROCESSING = Preprocessing(
-    input_size=8,
-    channels=3,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-    interpolation="bilinear",
-    resize_mode="crop",
-    crop_fraction=0.8,
-)
+from small_classifier import CLASSES, PREPROCESSING
 
 
 def small_net() -> ConvNet:
