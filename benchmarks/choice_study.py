@@ -1,14 +1,16 @@
 """Is the chosen network as good as the best one? All networks within a budget, trained alike.
 
     python benchmarks/choice_study.py digits --max-macs 20M --out studies/digits
-    python benchmarks/choice_study.py MNIST_FOLDER --images 5000 --max-macs 200M --out studies/mnist
-    python benchmarks/choice_study.py PHOTOS --max-macs 500M --out studies/photos NAME ...
+    python benchmarks/choice_study.py FASHION_FOLDER --images 2500 --held-out 2500 \\
+        --max-macs 60M --out studies/fashion NAME ...
+    python benchmarks/choice_study.py PHOTOS --max-macs 900M --out studies/photos NAME ...
 
 Every network that suits such images and meets the budget is trained by its fitting recipe on the
 same images with the same seed, also those that the choice cannot rank for want of a published
 accuracy; or the named ones. Prints them by the accuracy of the last epoch on the held-out images,
 with its 95 % interval (Wilson), and how far the chosen one is from the best. A study that was
-stopped goes on in its folder. [--epochs N] [--seed N]
+stopped goes on in its folder; started again with other names, it trains those too. [--epochs N]
+[--seed N]
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 
 from convatlas.cli.numbers import parse_count
 from convatlas.cli.terminal import Terminal
-from convatlas.data.source import Splits
+from convatlas.data.source import ImageSource, Splits
 from convatlas.data.sources.splits import hold_out
 from convatlas.data.statistics import describe_source
 from convatlas.errors import BudgetError
@@ -51,7 +53,7 @@ class Row:
 def main() -> None:
     """Choose, train all, and print where the chosen one stands."""
     asked = _arguments()
-    prepared = _some(prepare(asked.data, seed=asked.seed), asked.images, asked.seed)
+    prepared = _some(prepare(asked.data, seed=asked.seed), asked)
     budget = Budget(max_macs=parse_count(asked.max_macs, "--max-macs"))
     choice = choose(budget, task_of(prepared))
     names = asked.names or [each.name for each in choice.candidates if each.dropped_by in _SUITABLE]
@@ -67,20 +69,27 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="networks; all suitable ones if left out")
     parser.add_argument("--max-macs", required=True, help="multiply-accumulates per image: 200M")
     parser.add_argument("--images", type=int, help="training images to take; all if left out")
+    parser.add_argument("--held-out", type=int, help="held-out images to judge by; all if left out")
     parser.add_argument("--epochs", type=int, help="the recipe's if left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
-def _some(prepared: Prepared, images: int | None, seed: int) -> Prepared:
-    """Return the data with so many training images, the same share of each class."""
-    if images is None or images >= prepared.train.images:
-        return prepared
+def _some(prepared: Prepared, asked: argparse.Namespace) -> Prepared:
+    """Return the data with as many images as were asked for."""
     splits = prepared.splits
-    kept = hold_out(splits.train, seed, 1 - images / prepared.train.images).train
-    fewer = Splits(kept, splits.validation, splits.origin)
-    return Prepared(fewer, describe_source(kept), prepared.validation)
+    train = _fewer(splits.train, asked.images, asked.seed)
+    held_out = _fewer(splits.validation, asked.held_out, asked.seed)
+    fewer = Splits(train, held_out, splits.origin)
+    return Prepared(fewer, describe_source(train), describe_source(held_out))
+
+
+def _fewer(source: ImageSource, images: int | None, seed: int) -> ImageSource:
+    """Return so many of the images, the same share of each class; all of them for None."""
+    if images is None or images >= len(source):
+        return source
+    return hold_out(source, seed, 1 - images / len(source)).train
 
 
 def _within(name: str, budget: Budget, prepared: Prepared) -> Candidate | None:
