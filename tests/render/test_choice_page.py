@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from convatlas.cli.numbers import parse_count
 from convatlas.models.catalogue import list_entries
 from convatlas.render.choice_page import choice_html
 from convatlas.search.budget import Budget
@@ -133,6 +134,9 @@ def test_every_slider_has_a_name_a_value_in_words_and_the_networks_as_stops(html
     assert values[:-1] == sorted({entry.macs for entry in PUBLISHED} | {300e6})
     assert values[-1] is None
     assert macs["stops"][macs["start"]]["value"] == 300e6
+    assert macs["stops"][macs["start"]]["raw"] == "300M"
+    typed = [parse_count(stop["raw"], "--max-macs") for stop in macs["stops"][:-1]]
+    assert typed == pytest.approx(values[:-1], rel=1e-15)
     assert [a["aria-valuetext"] for a in ranges][1] == "300.00 M"
     (said,) = [a for _, a in page.tags if a.get("aria-live")]
     assert (said["aria-live"], said["role"]) == ("polite", "status")
@@ -182,7 +186,7 @@ def test_the_page_opens_with_the_answer_of_the_command_line(html, choice, browse
     assert told["names"] == kept
     assert set(told["marked"]) == {c.name for c in choice.candidates if c.pareto}
     assert told["answer"].startswith(f"{choice.chosen.name} is the best of {len(kept)} networks")
-    assert told["command"] == "convatlas choose --max-macs 300000000 --min-top1 60"
+    assert told["command"] == "convatlas choose --max-macs 300M --min-top1 60"
     assert told["spoken"] == told["outputs"]
     assert told["circles"] == len(kept)
     assert f"{len(kept)} of" in told["chart"]

@@ -126,7 +126,7 @@ def _slider(limit: Limit, choice: Choice, field: Sequence[Candidate]) -> dict[st
     elif limit.name == _ONLY_IF_ASKED or len(values) < 2:
         return None
     stops: list[dict[str, Any]] = [
-        {"value": value, "text": limit.text(value), "raw": f"{value / limit.unit:.12g}"}
+        {"value": value, "text": limit.text(value), "raw": _written(value / limit.unit)}
         for value in sorted(values)
     ]
     free: dict[str, Any] = {"value": None, "text": "no limit", "raw": ""}
@@ -144,6 +144,14 @@ def _slider(limit: Limit, choice: Choice, field: Sequence[Candidate]) -> dict[st
         "free": 0 if limit.is_floor else len(stops) - 1,
         "known": len(known),
     }
+
+
+def _written(value: float) -> str:
+    """Return a value as one types it after a flag, exactly: ``"500M"``, ``"385808192"``."""
+    for unit, letter in ((1e9, "G"), (1e6, "M")):
+        if value >= unit and value % (unit / 10) == 0:
+            return f"{value / unit:.12g}{letter}"
+    return f"{value:.12g}"
 
 
 def _ticks(field: Sequence[Candidate]) -> list[dict[str, Any]]:
