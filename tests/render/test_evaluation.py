@@ -171,6 +171,7 @@ def test_the_reliability_plot_shows_the_bins_that_have_images(two):
     assert list(before.y) == pytest.approx([100 * row.accuracy for row in filled])
     sizes = dict(zip([row.count for row in filled], before.marker.size, strict=True))
     assert sorted(sizes.values()) == [sizes[count] for count in sorted(sizes)]
+    assert before.cliponaxis is False  # a mark at 100 % is whole
     assert len(after.x) == len([row for row in each.scaling.calibration.bins if row.count])
     assert len(reliability_plot(each.calibration.bins, None).data) == 2
 

@@ -98,7 +98,7 @@ def _bins(name: str, table: Sequence[ReliabilityBin], style: dict[str, str]) -> 
         f"<br>{plural(each.count, 'image')}"
         for each in filled
     ]
-    return trace | {"mode": "lines+markers", "hoverinfo": "text"}
+    return trace | {"mode": "lines+markers", "hoverinfo": "text", "cliponaxis": False}
 
 
 def _line(
