@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from convatlas.cli.numbers import parse_count
@@ -26,7 +26,7 @@ from convatlas.cli.terminal import Terminal
 from convatlas.data.source import ImageSource, Splits
 from convatlas.data.sources.splits import hold_out
 from convatlas.data.statistics import describe_source
-from convatlas.errors import BudgetError
+from convatlas.errors import BudgetError, OptionError
 from convatlas.files import write_json
 from convatlas.pipeline.preparation import Prepared, fitting_recipe, lasting, prepare, task_of
 from convatlas.pipeline.training import evaluate, make_job, train
@@ -39,7 +39,7 @@ _SUITABLE = ("", "accuracy")  # what may have dropped a network of the sweep
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trained network; accuracy is a share of the held-out images."""
+    """One trained network; accuracy is a share of the held-out images, 0 where training failed."""
 
     name: str
     params: int
@@ -48,6 +48,7 @@ class Row:
     low: float
     high: float
     seconds: float
+    failure: str = ""
 
 
 def main() -> None:
@@ -110,17 +111,16 @@ def _row(candidate: Candidate, prepared: Prepared, asked: argparse.Namespace) ->
     recipe = fitting_recipe(candidate, prepared.train.images)
     recipe = recipe.override({"training.seed": asked.seed})
     job = make_job(candidate, prepared, lasting(recipe, asked.epochs) if asked.epochs else recipe)
-    trained = train(job, folder, Watch(listener))
-    evaluation = evaluate(trained.model, job)
+    row = Row(candidate.name, candidate.cost.params, candidate.cost.macs, 0.0, 0.0, 0.0, 0.0)
+    try:
+        evaluation = evaluate(train(job, folder, Watch(listener)).model, job)
+        low, high = evaluation.accuracy_interval
+        row = replace(row, accuracy=evaluation.accuracy, low=low, high=high)
+    except OptionError as error:  # it diverged
+        row = replace(row, failure=str(error))
+        listener.say(row.failure)
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    row = Row(
-        candidate.name,
-        candidate.cost.params,
-        candidate.cost.macs,
-        evaluation.accuracy,
-        *evaluation.accuracy_interval,
-        sum(json.loads(line).get("seconds", 0.0) for line in lines),
-    )
+    row = replace(row, seconds=sum(json.loads(line).get("seconds", 0.0) for line in lines))
     write_json(found, asdict(row))
     return row
 
@@ -130,10 +130,10 @@ def _print(rows: Sequence[Row], chosen: str) -> None:
     ranked = sorted(rows, key=lambda row: (-row.accuracy, row.macs))
     for row in ranked:
         name = f"{row.name} *" if row.name == chosen else row.name
-        print(
-            f"{name:<28}{row.params / 1e6:>9.2f}{row.macs / 1e6:>9.1f}{row.accuracy:>10.2%}"
-            f"  {100 * row.low:.1f}–{100 * row.high:.1f} %{row.seconds:>9.0f}"
-        )
+        interval = f"{100 * row.low:.1f}–{100 * row.high:.1f} %"
+        found = f"{row.accuracy:>10.2%}  {interval:<15}{row.seconds:>7.0f}"
+        found = "  diverged" if row.failure else found
+        print(f"{name:<28}{row.params / 1e6:>9.2f}{row.macs / 1e6:>9.1f}{found}")
     best, ours = ranked[0], next(row for row in rows if row.name == chosen)
     gap = 100 * (best.accuracy - ours.accuracy)
     print(f"* chosen: {gap:.2f} points below the best of {len(rows)}, {best.name}")
