@@ -72,6 +72,25 @@ def test_a_loss_that_strays_means_fp32_and_says_both(factor: float) -> None:
     assert found.fp32_loss is not None
 
 
+def narrowing() -> nn.Sequential:
+    """Return a network whose last convolution strides by two over 1 px of images of 8."""
+    convs = [nn.Conv2d(1 if n == 0 else 6, 6, 3, 2, padding=1) for n in range(4)]
+    return nn.Sequential(*convs, nn.Flatten(), nn.Linear(6, 2))
+
+
+def test_images_narrower_than_a_stride_mean_fp32() -> None:
+    told = r"training in fp32: 3 sees 1 × 1 px with stride 2 × 2"
+    with pytest.warns(UserWarning, match=told):
+        found = check_bf16(narrowing(), Sign(), Batches().batch(0, 0), CPU)
+    assert found.name == "fp32"
+
+
+def test_bf16_over_images_narrower_than_a_stride_is_refused(tmp_path: Path) -> None:
+    recipe = recipe_of({"training.precision": "bf16", "training.epochs": 1})
+    with pytest.raises(OptionError, match=r"precision=bf16: 3 sees 1 × 1 px .* precision=auto"):
+        fit(narrowing(), Sign(), Batches(), Held(), recipe, run=RunFolder(tmp_path))
+
+
 @pytest.mark.usefixtures("has_bf16")
 def test_the_decision_goes_into_the_checkpoints_and_holds_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,7 +149,7 @@ def test_auto_follows_the_processor(
 
 
 @pytest.mark.parametrize("wanted", ["fp32", "bf16"])
-def test_what_is_asked_for_is_not_checked(wanted: str, tmp_path: Path) -> None:
+def test_the_loss_of_what_is_asked_for_is_not_checked(wanted: str, tmp_path: Path) -> None:
     recipe = recipe_of({"training.precision": wanted, "training.epochs": 1})
     fit(net(), Straying(factor=9.0), Batches(), Held(), recipe, run=RunFolder(tmp_path))
     saved = RunFolder(tmp_path).load_last().metadata["precision"]

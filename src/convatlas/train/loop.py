@@ -24,7 +24,12 @@ from convatlas.train.distributed import Workers
 from convatlas.train.interrupt import Interrupted, StopRequest
 from convatlas.train.lone_image import lone_image_told
 from convatlas.train.out_of_memory import memory_told
-from convatlas.train.precision import Precision, check_bf16, multiplies_bf16
+from convatlas.train.precision import (
+    Precision,
+    check_bf16,
+    multiplies_bf16,
+    require_sound_bf16,
+)
 from convatlas.train.randomness import kept_random_state
 from convatlas.train.recipe import Recipe
 from convatlas.train.reports import Audience, History, Observer
@@ -144,11 +149,15 @@ def _settle_precision(
     wanted = state.recipe.training.precision
 
     def decide() -> Precision:
-        if wanted != "auto" or not multiplies_bf16(state.device):
-            return Precision("fp32" if wanted == "auto" else wanted)
+        checked = wanted == "bf16" or (wanted == "auto" and multiplies_bf16(state.device))
+        if not checked:
+            return Precision("fp32")
         batch = place(batches.batch(0, 0), state.device)
         with memory_told(state, tuple(batch.images.shape)), lone_image_told():
-            return check_bf16(state.model, task, batch, state.device)
+            if wanted == "auto":
+                return check_bf16(state.model, task, batch, state.device)
+            require_sound_bf16(state.model, task, batch, state.device)
+            return Precision("bf16")
 
     state.precision = workers.from_first(decide)
 
