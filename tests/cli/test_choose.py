@@ -221,7 +221,7 @@ def test_a_calibrated_machine_ranks_by_time_without_measure(answered, slow_clock
     def calibrated(*_):
         return lambda each: Figure(each.cost.macs / 1e6, "predicted")
 
-    monkeypatch.setattr("convatlas.pipeline.choosing._calibration", lambda _device: object())
+    monkeypatch.setattr("convatlas.analysis.calibration.load_calibration", object)
     monkeypatch.setattr("convatlas.search.forecasting.calibrated", calibrated)
     values = answered("--family", "vgg", "--objective", "latency")
     kept = [each for each in values["candidates"] if each["kept"]]

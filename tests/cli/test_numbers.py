@@ -20,7 +20,3 @@ def test_what_is_no_time_is_refused(text):
         parse_seconds(text, "--time-limit")
     expected = "--time-limit expects a time such as 90s, 10m or 1h30m, got "
     assert str(caught.value) == f"{expected}{text!r}"
-
-
-def test_no_time_stays_none():
-    assert parse_seconds(None, "--time-limit") is None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.networks import InputSize, network_to_look_at
+from convatlas.cli.flags import ChannelsLast, Json, Precision, Threads
+from convatlas.cli.networks import InputSize, Networks, network_to_look_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,37 +31,34 @@ class _Request:
 
 
 def bench(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Networks; see `convatlas list`.")
-    ],
+    names: Networks,
     batch: Annotated[int, typer.Option(help="Images per pass.")] = 1,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads per operator; torch's default if left out.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    threads: Threads = None,
+    precision: Precision = "float32",
     input_size: InputSize = None,
     runs: Annotated[int, typer.Option(help="Timed passes, after three to warm up.")] = 20,
-    channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Images and weights in that layout.")
-    ] = False,
+    channels_last: ChannelsLast = False,
     layers: Annotated[
-        int | None, typer.Option(help="List so many layers of each network, the slowest first.")
+        int | None,
+        typer.Option(help="Slowest layers of each to list; if left out, all of a single one."),
     ] = None,
     predict: Annotated[
-        bool, typer.Option("--predict", help="Predict from `convatlas calibrate`; run nothing.")
+        bool,
+        typer.Option("--predict", help="Predict from `convatlas calibrate`; else measure."),
     ] = False,
     train: Annotated[
-        bool, typer.Option("--train", help="Time training steps, and estimate a training.")
+        bool,
+        typer.Option("--train", help="Time training steps, estimate a training; else inference."),
     ] = False,
     images: Annotated[int, typer.Option(help="With --train: training images.")] = 1_281_167,
     epochs: Annotated[int, typer.Option(help="With --train: passes over the images.")] = 90,
     loader: Annotated[
-        float | None, typer.Option(help="With --train: images/s that the data loader gives.")
+        float | None,
+        typer.Option(help="With --train: images/s of the data loader; enough if left out."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Measure what networks take here: milliseconds, GFLOP/s, and where the time goes."""
-    from convatlas.analysis.machine import threads_set
     from convatlas.errors import OptionError
     from convatlas.models.catalogue import find_entry
 
@@ -70,6 +68,8 @@ def bench(
         raise OptionError(
             "--predict takes no --train, --channels-last or --layers: leave one of them out"
         )
+    from convatlas.analysis.machine import threads_set
+
     request = _Request(batch, precision, input_size, runs, channels_last)
     with threads_set(threads):
         if predict:

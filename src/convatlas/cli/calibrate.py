@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.flags import Precision, Threads
+
 __all__ = ["calibrate"]
 
 _BUSY = 0.5  # programs per core
 
 
 def calibrate(
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads per operator; torch's default if left out.")
-    ] = None,
+    precision: Precision = "float32",
+    threads: Threads = None,
     minutes: Annotated[float, typer.Option(help="How long, at most 3; longer is better.")] = 3.0,
 ) -> None:
     """Time primitive operators on this machine, so that latency can be predicted."""

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convatlas.cli.completion import words
 from convatlas.cli.drawing import drawing_file
+from convatlas.cli.flags import Json, Seed, SkipBad
 from convatlas.cli.limits import (
     Family,
     Licence,
@@ -23,10 +25,9 @@ from convatlas.cli.limits import (
     MinTop1,
     NeedsWeights,
     Objective,
-    parse_memory,
     told_in_flags,
 )
-from convatlas.cli.numbers import parse_count
+from convatlas.cli.numbers import parse_bytes, parser
 from convatlas.errors import OptionError
 
 if TYPE_CHECKING:
@@ -48,12 +49,20 @@ def choose(
     max_macs: MaxMacs = None,
     max_latency_ms: MaxLatency = None,
     on: Annotated[
-        str, typer.Option(help="Where latency counts: cpu, or with --measure cuda.")
+        str,
+        typer.Option(
+            help="Where latency counts: cpu, or with --measure cuda.",
+            autocompletion=words("cpu cuda"),
+        ),
     ] = "cpu",
     max_memory: MaxMemory = None,
     train_memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory to train, 16 images a step: 8GB; no limit if left out."),
+        int | None,
+        typer.Option(
+            parser=parser(parse_bytes, "--train-memory"),
+            metavar="<bytes>",
+            help="Most memory to train, 16 images a step: 8GB; no limit if left out.",
+        ),
     ] = None,
     max_size_mb: MaxSize = None,
     min_top1: MinTop1 = None,
@@ -66,14 +75,19 @@ def choose(
     needs_weights: NeedsWeights = False,
     export: Annotated[
         str | None,
-        typer.Option(help="'onnx' or 'int8': say what shipping it so takes; nothing if left out."),
+        typer.Option(
+            help="'onnx' or 'int8': say what shipping it so takes; nothing if left out.",
+            autocompletion=words("onnx int8"),
+        ),
     ] = None,
     objective: Objective = "accuracy",
     measure: Annotated[
-        bool, typer.Option("--measure", help="Time the first eight networks on this machine.")
+        bool,
+        typer.Option("--measure", help="Time the first eight here; else what limits of time need."),
     ] = False,
     race: Annotated[
-        bool, typer.Option("--race", help="Also train the first networks briefly on the images.")
+        bool,
+        typer.Option("--race", help="Also train the first of them briefly; else train none."),
     ] = False,
     race_networks: Annotated[int, typer.Option(help="With --race: how many take part.")] = 9,
     race_epochs: Annotated[
@@ -86,18 +100,17 @@ def choose(
         Path,
         typer.Option(help="With --race: the folder that keeps it; goes on with what is there."),
     ] = Path("runs/race"),
-    seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.")
-    ] = False,
+    seed: Seed = 0,
+    skip_bad: SkipBad = False,
     every: Annotated[
-        bool, typer.Option("--all", help="List every network, also those that were dropped.")
+        bool,
+        typer.Option("--all", help="List every network, also the dropped; else the first ten."),
     ] = False,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write a page with sliders into this HTML file, or a folder."),
+        typer.Option(help="Write a page with sliders into this HTML file or folder; else none."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Choose a network within limits, for images if given, and say why; the others beside it."""
     page = drawing_file(html, "choice", "--html", ".html") if html else None
@@ -107,12 +120,12 @@ def choose(
 
     with told_in_flags():
         budget = Budget(
-            max_params=parse_count(max_params, "--max-params"),
-            max_macs=parse_count(max_macs, "--max-macs"),
+            max_params=max_params,
+            max_macs=max_macs,
             max_latency_ms=max_latency_ms,
             on=on,
-            max_memory=parse_memory(max_memory, "--max-memory"),
-            train_memory=parse_memory(train_memory, "--train-memory"),
+            max_memory=max_memory,
+            train_memory=train_memory,
             max_size_mb=max_size_mb,
             min_top1=min_top1,
             min_input=min_input,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.completion import claim_ids
+from convatlas.cli.flags import Json
 from convatlas.cli.terminal import Terminal
 
 __all__ = ["claims"]
@@ -14,9 +16,13 @@ __all__ = ["claims"]
 
 def claims(
     ids: Annotated[
-        list[str] | None, typer.Argument(help="Ids of claims, for the whole working; all if none.")
+        list[str] | None,
+        typer.Argument(
+            help="Ids of claims, for the whole working; all of them if left out.",
+            autocompletion=claim_ids,
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Hold the lectures' claims against what our own code computes; nothing is trained."""
     from convatlas.claims.records import find_claim

@@ -30,7 +30,10 @@ from convatlas.cli.timeline import timeline
 from convatlas.cli.train import train
 from convatlas.cli.transfer import transfer
 
-__all__ = ["app", "state"]
+__all__ = ["UsageError", "app", "state"]
+
+UsageError: Any = typer.BadParameter.__base__
+"""A command line that cannot be read; typer shows one kind of it alone."""
 
 
 class _Commands(TyperGroup):
@@ -40,6 +43,9 @@ class _Commands(TyperGroup):
         """Run the command; after Ctrl-C, print a line and exit with status 130."""
         try:
             return super().invoke(ctx)
+        except UsageError as error:
+            error.ctx = getattr(error, "ctx", None) or ctx  # typer forgets it for a missing value
+            raise
         except KeyboardInterrupt as error:
             leave_stopped(error)
 
@@ -48,7 +54,6 @@ app = typer.Typer(
     name="convatlas",
     cls=_Commands,
     help="The atlas of convolutional networks.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -84,7 +89,9 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks of errors; else one line.")
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option(

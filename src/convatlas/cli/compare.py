@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convatlas.cli.drawing import drawing_file
-from convatlas.cli.networks import InputSize
+from convatlas.cli.flags import Json
+from convatlas.cli.networks import InputSize, Networks
 
 if TYPE_CHECKING:
     from convatlas.analysis.comparison import Comparison
@@ -18,24 +19,24 @@ __all__ = ["compare"]
 
 
 def compare(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Networks; see `convatlas list`.")
-    ],
+    names: Networks,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Also time each of them on this machine.")
+        bool,
+        typer.Option("--measure", help="Also time each on this machine; else run none."),
     ] = False,
     input_size: InputSize = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write tables and interactive charts into this HTML file, or a folder."),
+        typer.Option(help="Write tables and charts into this HTML file or folder; else none."),
     ] = None,
     svg: Annotated[
-        Path | None, typer.Option(help="Draw accuracy over MACs into this SVG file, or a folder.")
+        Path | None,
+        typer.Option(help="Draw accuracy over MACs into this SVG file or folder; else not."),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(help="The same drawing as a PNG file, or in a folder.")
+        Path | None, typer.Option(help="Draw the same into this PNG file or folder; else not.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Compare networks: shapes and costs per stage, memory, accuracy, and their Pareto front."""
     from convatlas.models.catalogue import find_entry

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convatlas.cli.drawing import drawing_file
+from convatlas.cli.flags import Json
 
 if TYPE_CHECKING:
     from convatlas.data.description import DataReport
@@ -21,15 +22,16 @@ def data(
         str, typer.Argument(metavar="DATA", help="Images, as for `convatlas train`.")
     ],
     html: Annotated[
-        Path | None, typer.Option(help="HTML page to write, or a folder for it.")
+        Path | None, typer.Option(help="HTML page to write, or a folder for it; else none.")
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="PNG with a few images per class, or a folder for it.")
+        Path | None,
+        typer.Option(help="PNG to write with a few images per class, or a folder; else none."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Most images to decode; all if left out.", min=1)
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Describe images: classes, sizes, channels, bad files, duplicates across splits."""
     page = drawing_file(html, "data", "--html", ".html") if html else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convatlas.cli.flags import Json
 from convatlas.errors import OptionError
 
 if TYPE_CHECKING:
@@ -28,26 +29,30 @@ def evaluate(
         typer.Option(help="Judge by the held-out part of these images; the run's own if left out."),
     ] = None,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Also judge the mean of all runs' probabilities.")
+        bool,
+        typer.Option("--ensemble", help="Also judge the runs' mean probabilities; else each run."),
     ] = False,
     ten_crop: Annotated[
-        bool, typer.Option("--ten-crop", help="Show corners and centre, and mirrored again.")
+        bool,
+        typer.Option("--ten-crop", help="Show corners, centre and their mirror images; else one."),
     ] = False,
     scales: Annotated[
         str | None,
-        typer.Option(help="Shorter sides, in pixels, that images are resized to in turn."),
+        typer.Option(help="Shorter sides of the images in turn: 224,256; its own if left out."),
     ] = None,
     compare: Annotated[
         bool, typer.Option(help="Whether to compare every other network with the first.")
     ] = True,
     bootstrap: Annotated[int, typer.Option(help="Draws that the intervals come from.")] = 2000,
     saved: Annotated[
-        bool, typer.Option("--saved", help="Judge the predictions that the last evaluation left.")
+        bool,
+        typer.Option("--saved", help="Judge the last evaluation's predictions; else predict anew."),
     ] = False,
     html: Annotated[
-        Path | None, typer.Option(help="Write charts and mistakes into this HTML file, or folder.")
+        Path | None,
+        typer.Option(help="Write charts and mistakes into this HTML file or folder; else none."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Judge runs on the images they were not trained on: intervals, calibration, comparison."""
     from convatlas.cli.drawing import drawing_file

@@ -7,19 +7,26 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.completion import networks
+
 __all__ = ["features"]
 
 
 def features(
-    model: Annotated[str, typer.Argument(help="A run folder, or a network with weights at hand.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, or a network with weights at hand.", autocompletion=networks
+        ),
+    ],
     data: Annotated[str, typer.Option(help="Images, as for `convatlas train`.")],
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="Path of a layer, such as stages.3; repeatable; the last stage."),
+        typer.Option(help="Path of a layer: stages.3, repeatable; the last stage if left out."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The numpy archive to write.")] = Path("features.npz"),
     maps: Annotated[
-        bool, typer.Option("--maps", help="Keep the places of maps instead of averaging them.")
+        bool, typer.Option("--maps", help="Keep the places of maps; else average them.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Decides which images are held out.")] = 0,
 ) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from convatlas.cli.numbers import parse_bytes
+from convatlas.cli.completion import families, words
+from convatlas.cli.numbers import parse_bytes, parse_count, parser
 from convatlas.errors import BudgetError, OptionError
 
 __all__ = [
@@ -23,26 +24,40 @@ __all__ = [
     "MinTop1",
     "NeedsWeights",
     "Objective",
-    "parse_memory",
     "told_in_flags",
 ]
 
-_FIELD = re.compile(r"\b((?:max|min|train|needs)_[a-z0-9_]+)(=?)")
+_FIELD = re.compile(
+    r"\b((?:max|min|train|needs)_[a-z0-9_]+|(?:epochs|seed|early_stop|time_limit)(?= must be))(=?)"
+)
 
 MaxParams: TypeAlias = Annotated[
-    str | None, typer.Option(help="Largest parameter count: 5M; no limit if left out.")
+    float | None,
+    typer.Option(
+        parser=parser(parse_count, "--max-params"),
+        metavar="<count>",
+        help="Largest parameter count: 5M; no limit if left out.",
+    ),
 ]
 MaxMacs: TypeAlias = Annotated[
-    str | None,
-    typer.Option(help="Most multiply-accumulates per image: 300M; no limit if left out."),
+    float | None,
+    typer.Option(
+        parser=parser(parse_count, "--max-macs"),
+        metavar="<count>",
+        help="Most multiply-accumulates per image: 300M; no limit if left out.",
+    ),
 ]
 MaxLatency: TypeAlias = Annotated[
     float | None,
     typer.Option(help="Most milliseconds for one image, here; no limit if left out."),
 ]
 MaxMemory: TypeAlias = Annotated[
-    str | None,
-    typer.Option(help="Most memory for one image: 8GB, 512MiB; no limit if left out."),
+    int | None,
+    typer.Option(
+        parser=parser(parse_bytes, "--max-memory"),
+        metavar="<bytes>",
+        help="Most memory for one image: 8GB, 512MiB; no limit if left out.",
+    ),
 ]
 MaxSize: TypeAlias = Annotated[
     float | None,
@@ -53,28 +68,27 @@ MinTop1: TypeAlias = Annotated[
     typer.Option(help="Least published top-1 accuracy, in per cent; no limit if left out."),
 ]
 Family: TypeAlias = Annotated[
-    str | None, typer.Option(help="Name of a family; all of them if left out.")
+    str | None,
+    typer.Option(help="Name of a family; all of them if left out.", autocompletion=families),
 ]
 Licence: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="'permissive': use only weights under Apache, MIT or BSD; any if left out."),
+    typer.Option(
+        help="'permissive': use only weights under Apache, MIT or BSD; any if left out.",
+        autocompletion=words("permissive"),
+    ),
 ]
 NeedsWeights: TypeAlias = Annotated[
     bool,
     typer.Option("--needs-weights", help="Only networks with pretrained weights; else all."),
 ]
 Objective: TypeAlias = Annotated[
-    str, typer.Option(help="What ranks the networks: accuracy, latency or balanced.")
+    str,
+    typer.Option(
+        help="What ranks the networks: accuracy, latency or balanced.",
+        autocompletion=words("accuracy latency balanced"),
+    ),
 ]
-
-
-def parse_memory(text: str | None, flag: str) -> int | None:
-    """Return bytes for a flag such as 8GB; None where it is left out.
-
-    Raises:
-        OptionError: No number of bytes.
-    """
-    return None if text is None else parse_bytes(text, flag)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.flags import Json
 from convatlas.cli.networks import (
     Channels,
     Classes,
@@ -28,16 +29,18 @@ def lint(
     stem: Stem = None,
     output_stride: OutputStride = 32,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="Id of a rule to silence; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Id of a rule to silence, repeatable; none if left out."),
     ] = None,
     balance: Annotated[
         float | None,
         typer.Option(help="FLOPs that your machine does per byte it moves; an A100's if left out."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with status 1 on any warning or worse.")
+        bool,
+        typer.Option("--strict", help="Exit with status 1 on any warning or worse; else with 0."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Hold a network against the design guidelines: what looks odd, by how much, what to try."""
     model, size = network_to_look_at(

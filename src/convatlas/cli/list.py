@@ -7,27 +7,29 @@ from typing import Annotated
 
 import typer
 
-from convatlas.cli.numbers import parse_count
+from convatlas.cli.completion import networks
+from convatlas.cli.flags import Csv, Json
+from convatlas.cli.limits import Family, MaxMacs, MaxParams, MinTop1
 
 __all__ = ["list_networks"]
 
 
 def list_networks(
-    pattern: Annotated[str, typer.Argument(help="Shell pattern of the name: 'resnet*'.")] = "*",
-    family: Annotated[str | None, typer.Option(help="Name of a family.")] = None,
-    max_params: Annotated[str | None, typer.Option(help="Largest parameter count: 5M.")] = None,
-    max_macs: Annotated[
-        str | None, typer.Option(help="Largest number of multiply-accumulates per image: 300M.")
-    ] = None,
-    min_top1: Annotated[
-        float | None, typer.Option(help="Smallest published top-1 accuracy, in per cent.")
-    ] = None,
-    year: Annotated[int | None, typer.Option(help="Year of the paper.")] = None,
+    pattern: Annotated[
+        str,
+        typer.Argument(help="Shell pattern of the name: 'resnet*'.", autocompletion=networks),
+    ] = "*",
+    family: Family = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    min_top1: MinTop1 = None,
+    year: Annotated[int | None, typer.Option(help="Year of the paper; any if left out.")] = None,
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Only networks with weights at hand, offline.")
+        bool,
+        typer.Option("--pretrained", help="Only networks with weights at hand, offline; else all."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Json = False,
+    csv: Csv = False,
 ) -> None:
     """List networks with their published figures."""
     from convatlas.models.catalogue import list_entries
@@ -36,8 +38,8 @@ def list_networks(
     entries = list_entries(
         pattern,
         family=family,
-        max_params=parse_count(max_params, "--max-params"),
-        max_macs=parse_count(max_macs, "--max-macs"),
+        max_params=max_params,
+        max_macs=max_macs,
         min_top1=min_top1,
         year=year,
         pretrained=pretrained,

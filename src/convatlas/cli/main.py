@@ -6,6 +6,7 @@ The commands are loaded when Ctrl-C is already looked after, for that takes a mo
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ def _keep_messages_short() -> None:
     warnings.formatwarning = _one_line
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("convatlas.download").setLevel(logging.INFO)  # how far it is
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it would tell each try; we, the last
 
 
 def _one_line(message: Warning | str, *_where: Any, **_line: Any) -> str:
@@ -60,13 +62,18 @@ def _one_line(message: Warning | str, *_where: Any, **_line: Any) -> str:
 
 
 def _command(arguments: Sequence[str] | None) -> None:
-    from convatlas.cli.commands import app, state
+    from convatlas.cli.advice import advised, usage_line
+    from convatlas.cli.commands import UsageError, app, state
     from convatlas.errors import ConvAtlasError
 
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=arguments)
+        status = app(args=given or ["--help"], prog_name="convatlas", standalone_mode=False)
+        sys.exit(status or 0)
+    except UsageError as error:
+        sys.stderr.write(f"convatlas: {usage_line(error)}\n")
     except ConvAtlasError as error:
         if state["debug"]:
             raise
-        sys.stderr.write(f"convatlas: {error}\n")
-        sys.exit(2)
+        sys.stderr.write(f"convatlas: {advised(str(error))}\n")
+    sys.exit(2)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from convatlas.cli.completion import networks, words
+
 if TYPE_CHECKING:
     from convatlas.models.anatomy import ConvNet
 
@@ -14,12 +16,22 @@ __all__ = [
     "Classes",
     "InputSize",
     "Network",
+    "Networks",
     "OutputStride",
     "Stem",
     "network_to_look_at",
 ]
 
-Network: TypeAlias = Annotated[str, typer.Argument(help="Name of a network; see `convatlas list`.")]
+Network: TypeAlias = Annotated[
+    str,
+    typer.Argument(help="Name of a network; see `convatlas list`.", autocompletion=networks),
+]
+Networks: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...", help="Networks; see `convatlas list`.", autocompletion=networks
+    ),
+]
 InputSize: TypeAlias = Annotated[
     int | None,
     typer.Option("--input", help="Height and width in pixels; the paper's if left out."),
@@ -30,8 +42,19 @@ Classes: TypeAlias = Annotated[
 Channels: TypeAlias = Annotated[
     int | None, typer.Option(help="Channels of the image; the paper's if left out.")
 ]
-Stem: TypeAlias = Annotated[str | None, typer.Option(help="'small' for images of 8–64 pixels.")]
-OutputStride: TypeAlias = Annotated[int, typer.Option(help="8, 16 or 32.")]
+Stem: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="'small' for images of 8–64 pixels; the paper's if left out.",
+        autocompletion=words("small"),
+    ),
+]
+OutputStride: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        help="Pixels per place of the last map: 8, 16 or 32.", autocompletion=words("8 16 32")
+    ),
+]
 
 
 def network_to_look_at(

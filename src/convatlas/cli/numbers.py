@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
-from convatlas.errors import OptionError
+from convatlas.errors import ConvAtlasError, OptionError
 
-__all__ = ["parse_bytes", "parse_count", "parse_place", "parse_seconds"]
+__all__ = ["parse_bytes", "parse_count", "parse_place", "parse_seconds", "parser"]
+
+_Value = TypeVar("_Value")
 
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 _BYTES = re.compile(r"([0-9.]+) ?([kmgt]?)(i?)b?", re.IGNORECASE)
@@ -15,14 +19,27 @@ _TIME = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", re.IGNORECASE)
 _SECONDS = (3600, 60, 1)
 
 
-def parse_count(text: str | None, flag: str) -> float | None:
-    """Return ``"300M"`` as 300e6; None stays None.
+def parser(parse: Callable[[str, str], _Value], flag: str) -> Callable[[str], _Value]:
+    """Return what typer reads the flag's words with: one of the functions below, and its line.
+
+    Of a ``ValueError``, which an ``OptionError`` is, typer would tell the words alone.
+    """
+
+    def read(text: str) -> _Value:
+        try:
+            return parse(text, flag)
+        except OptionError as error:
+            raise ConvAtlasError(str(error)) from None
+
+    return read
+
+
+def parse_count(text: str, flag: str) -> float:
+    """Return ``"300M"`` as 300e6.
 
     Raises:
         OptionError: Not a number with an optional k, M, G or B behind it.
     """
-    if text is None:
-        return None
     factor = _FACTORS.get(text[-1:].lower(), 1.0)
     digits = text[:-1] if factor != 1.0 else text
     try:
@@ -48,14 +65,12 @@ def parse_bytes(text: str, flag: str) -> int:
     return int(number * base ** _POWERS.index(match[2].lower() or " "))
 
 
-def parse_place(text: str | None, flag: str) -> tuple[int, int] | None:
-    """Return ``"3,4"`` as (3, 4); None stays None.
+def parse_place(text: str, flag: str) -> tuple[int, int]:
+    """Return ``"3,4"`` as (3, 4).
 
     Raises:
         OptionError: Not two whole numbers.
     """
-    if text is None:
-        return None
     row, _, column = text.partition(",")
     try:
         return int(row), int(column)
@@ -63,14 +78,12 @@ def parse_place(text: str | None, flag: str) -> tuple[int, int] | None:
         raise OptionError(f"{flag} expects a row and a column such as 3,4, got {text!r}") from None
 
 
-def parse_seconds(text: str | None, flag: str) -> float | None:
-    """Return ``"90s"`` as 90, ``"1h30m"`` as 5400; None stays None.
+def parse_seconds(text: str, flag: str) -> float:
+    """Return ``"90s"`` as 90, ``"1h30m"`` as 5400.
 
     Raises:
         OptionError: Not hours, minutes and seconds with their letters.
     """
-    if text is None:
-        return None
     match = _TIME.fullmatch(text.strip())
     parts = match.groups(default="0") if match else ()
     try:

@@ -8,20 +8,23 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.completion import networks
+from convatlas.cli.flags import Json, Weights
+
 __all__ = ["predict"]
 
 
 def predict(
-    photos: Annotated[list[Path], typer.Argument(help="Image files.")],
+    photos: Annotated[list[Path], typer.Argument(help="Image files, such as photos/*.jpg.")],
     model: Annotated[
-        str, typer.Option(help="A run folder, or a network with ImageNet weights.")
+        str,
+        typer.Option(
+            help="A run folder, or a network with ImageNet weights.", autocompletion=networks
+        ),
     ] = "efficientnet_lite0",
-    weights: Annotated[
-        str | None,
-        typer.Option(help="'torchvision', 'timm' …: downloaded; those at hand if left out."),
-    ] = None,
+    weights: Weights = None,
     top: Annotated[int, typer.Option(help="Number of classes to print.", min=1)] = 5,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Print the most probable classes of each photo, with probabilities."""
     from convatlas.pipeline.prediction import predict_files

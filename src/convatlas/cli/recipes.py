@@ -7,18 +7,28 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.completion import recipe_names
+from convatlas.cli.flags import Json
+
 __all__ = ["recipes"]
 
 
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(help="A recipe, or a .toml file; all of them if none.")
+        str | None,
+        typer.Argument(
+            help="A recipe, or a .toml file; all of them if left out.",
+            autocompletion=recipe_names,
+        ),
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Show it with another value: optimizer.lr=0.02. Repeatable."),
+        typer.Option(
+            "--set",
+            help="Show another value: optimizer.lr=0.02, repeatable; its own if left out.",
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """List the shipped recipes, or show one of them value by value."""
     from convatlas.errors import OptionError

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convatlas.cli.completion import networks, words
+from convatlas.cli.flags import Images, Out, Seed, SkipBad
 from convatlas.cli.limits import (
     Family,
     Licence,
@@ -19,27 +21,34 @@ from convatlas.cli.limits import (
     MinTop1,
     NeedsWeights,
     Objective,
-    parse_memory,
     told_in_flags,
 )
-from convatlas.cli.numbers import parse_count, parse_seconds
+from convatlas.cli.numbers import parse_bytes, parse_seconds, parser
 from convatlas.cli.terminal import Terminal
-from convatlas.errors import OptionError
+from convatlas.errors import OptionError, UnknownNameError
+
+if TYPE_CHECKING:
+    from convatlas.pipeline.run import Outcome
+    from convatlas.pipeline.settings import RunSettings
 
 __all__ = ["run"]
 
+_STAGES = "describe choose plan train scratch evaluate explain ship report"
+
 
 def run(
-    data: Annotated[
-        str, typer.Option(help="'digits', a folder, a table of paths, shards: see docs/data.md.")
-    ] = "digits",
+    data: Images = "digits",
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
     max_latency_ms: MaxLatency = None,
     max_memory: MaxMemory = None,
     train_memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory of a training step: 8GB; what is free if left out."),
+        int | None,
+        typer.Option(
+            parser=parser(parse_bytes, "--train-memory"),
+            metavar="<bytes>",
+            help="Most memory of a training step: 8GB; what is free if left out.",
+        ),
     ] = None,
     max_size_mb: MaxSize = None,
     min_top1: MinTop1 = None,
@@ -48,7 +57,11 @@ def run(
     needs_weights: NeedsWeights = False,
     objective: Objective = "accuracy",
     model: Annotated[
-        str | None, typer.Option(help="Take this network; chosen within the budget if left out.")
+        str | None,
+        typer.Option(
+            help="Take this network; chosen within the budget if left out.",
+            autocompletion=networks,
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of training at most; the recipe's if left out.")
@@ -60,49 +73,52 @@ def run(
         ),
     ] = 0,
     time_limit: Annotated[
-        str | None,
-        typer.Option(help="Time for the whole run: 90s, 10m, 1h30m; no limit if left out."),
+        float | None,
+        typer.Option(
+            parser=parser(parse_seconds, "--time-limit"),
+            metavar="<time>",
+            help="Time for the whole run: 90s, 10m, 1h30m; no limit if left out.",
+        ),
     ] = None,
     max_drop: Annotated[
         float,
         typer.Option(help="Share of the images by which the 8-bit file's accuracy may fall."),
     ] = 0.01,
-    out: Annotated[Path, typer.Option(help="Folder that gets the run's own folder.")] = Path(
-        "runs"
-    ),
+    out: Out = Path("runs"),
     compare_scratch: Annotated[
-        bool, typer.Option("--compare-scratch", help="Also train from scratch, to compare.")
+        bool,
+        typer.Option("--compare-scratch", help="Train it from scratch too, to compare; else not."),
     ] = False,
     pretrained: Annotated[
         bool, typer.Option(help="Whether pretrained weights may be used.")
     ] = True,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
+    skip_bad: SkipBad = False,
+    seed: Seed = 0,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this stopped run; flags but --stage are ignored."),
+        typer.Option(help="Go on with this stopped run by its own flags; a new one if left out."),
     ] = None,
     stage: Annotated[
         str | None,
-        typer.Option(help="With --resume: do this stage again, and then what it changes."),
+        typer.Option(
+            help="With --resume: do this again, and what it changes; else what is missing.",
+            autocompletion=words(_STAGES),
+        ),
     ] = None,
 ) -> None:
     """Choose, train, evaluate, explain and export a network; write one HTML report."""
     start = time.monotonic()  # what is imported from here on takes seconds
-    _require_begun(stage, resume)
-    from convatlas.pipeline import run as job
+    _require_known(model, stage, resume)
     from convatlas.pipeline.settings import RunSettings
     from convatlas.search.budget import Budget
 
     with told_in_flags():
         budget = Budget(
-            max_params=parse_count(max_params, "--max-params"),
-            max_macs=parse_count(max_macs, "--max-macs"),
+            max_params=max_params,
+            max_macs=max_macs,
             max_latency_ms=max_latency_ms,
-            max_memory=parse_memory(max_memory, "--max-memory"),
-            train_memory=parse_memory(train_memory, "--train-memory"),
+            max_memory=max_memory,
+            train_memory=train_memory,
             max_size_mb=max_size_mb,
             min_top1=min_top1,
             family=family,
@@ -110,9 +126,6 @@ def run(
             needs_weights=needs_weights,
             objective=objective,
         )
-    if resume is not None:
-        outcome = job.resume(resume, Terminal(), stage, spent=time.monotonic() - start)
-    else:
         settings = RunSettings(
             data=data,
             budget=budget,
@@ -123,14 +136,31 @@ def run(
             compare_scratch=compare_scratch,
             skip_bad=skip_bad,
             early_stop=early_stop,
-            time_limit=parse_seconds(time_limit, "--time-limit"),
+            time_limit=time_limit,
             max_drop=max_drop,
         )
-        with told_in_flags():
-            outcome = job.run(settings, out, Terminal(), spent=time.monotonic() - start)
-    typer.echo(f"report: {outcome.report}")
+    typer.echo(f"report: {_outcome(settings, out, resume, stage, start).report}")
 
 
-def _require_begun(stage: str | None, resume: Path | None) -> None:
+def _outcome(
+    settings: RunSettings, out: Path, resume: Path | None, stage: str | None, start: float
+) -> Outcome:
+    """Go on with a run, or begin one, now that all flags are read."""
+    from convatlas.pipeline import run as job
+
+    if resume is not None:
+        return job.resume(resume, Terminal(), stage, spent=time.monotonic() - start)
+    with told_in_flags():
+        return job.run(settings, out, Terminal(), spent=time.monotonic() - start)
+
+
+def _require_known(model: str | None, stage: str | None, resume: Path | None) -> None:
+    """Refuse what no run can do, before torch is imported."""
+    from convatlas.models.catalogue import find_entry
+
+    if model is not None:
+        find_entry(model)
     if stage is not None and resume is None:
         raise OptionError("--stage is about a run that has begun: add --resume FOLDER")
+    if stage is not None and stage not in _STAGES.split():
+        raise UnknownNameError.of("stage", stage, _STAGES.split())

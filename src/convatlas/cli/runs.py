@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convatlas.cli.completion import words
 from convatlas.cli.drawing import drawing_file
+from convatlas.cli.flags import Json
 from convatlas.errors import OptionError
 
 if TYPE_CHECKING:
@@ -29,16 +31,21 @@ def runs(
         ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Say what differs, and show figures side by side.")
+        bool,
+        typer.Option("--compare", help="Show what differs, side by side; else list them."),
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Write learning curves and tables into this HTML file, or a folder."),
+        typer.Option(help="Write learning curves into this HTML file or folder; else none."),
     ] = None,
     sort: Annotated[
-        str, typer.Option(help="created (newest first), accuracy (highest first) or name.")
+        str,
+        typer.Option(
+            help="created (newest first), accuracy (highest first) or name.",
+            autocompletion=words("created accuracy name"),
+        ),
     ] = "created",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """List runs with their accuracy and state; compare some of them, or plot their curves."""
     from dataclasses import asdict

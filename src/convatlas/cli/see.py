@@ -8,30 +8,41 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.completion import networks
+from convatlas.cli.flags import Json, Weights
+from convatlas.cli.numbers import parse_place
+from convatlas.errors import DataError
+
 __all__ = ["see"]
 
 
 def see(
-    model: Annotated[str, typer.Argument(help="A run folder, or a network with ImageNet weights.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, or a network with ImageNet weights.", autocompletion=networks
+        ),
+    ],
     photo: Annotated[Path, typer.Argument(help="Image file.")],
     layer: Annotated[str, typer.Option(help="Path of a module; see `convatlas show`.")],
     position: Annotated[
-        str | None, typer.Option(help="Row,column in the layer's map; its middle if left out.")
-    ] = None,
-    weights: Annotated[
         str | None,
-        typer.Option(help="'torchvision', 'timm' …: downloaded; those at hand if left out."),
+        typer.Option(
+            metavar="<row,column>", help="Place in the layer's map: 3,4; its middle if left out."
+        ),
     ] = None,
+    weights: Weights = None,
     output: Annotated[
         Path | None, typer.Option(help="PNG to write; PHOTO-LAYER.png if left out.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Draw the theoretical and the effective receptive field of a layer on a photo."""
-    from convatlas.cli.numbers import parse_place
+    place = None if position is None else parse_place(position, "--position")
     from convatlas.files import require_writable, write_file
 
-    place = parse_place(position, "--position")
+    if not photo.is_file():
+        raise DataError(f"expected an image file, got {photo}: there is no such file")
     target = output or Path(f"{photo.stem}-{layer.replace('/', '-')}.png")
     require_writable(target)
     from convatlas.pipeline.seeing import see as look

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convatlas.cli.drawing import drawing_file
+from convatlas.cli.flags import Csv, Json
 from convatlas.cli.networks import (
     Channels,
     Classes,
@@ -38,16 +39,20 @@ def show(
     stem: Stem = None,
     output_stride: OutputStride = 32,
     by: Annotated[
-        str, typer.Option(help="One row per layer, stage, operator, size of the map, or module.")
+        str,
+        typer.Option(
+            help="One row per layer, stage, operator, size of the map, or module.",
+            autocompletion=lambda: list(_GROUPINGS),
+        ),
     ] = "layer",
     depth: Annotated[
         int, typer.Option(min=1, help="With --by module: how many parts of the path count.")
     ] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Json = False,
+    csv: Csv = False,
     diagram: Annotated[
         Path | None,
-        typer.Option(help="Draw the network into this SVG file instead; NAME.svg in a folder."),
+        typer.Option(help="Draw it into this SVG file, or NAME.svg in this folder; else print."),
     ] = None,
 ) -> None:
     """Show the layers of a network: shape, parameters, MACs, FLOPs, memory, receptive field."""

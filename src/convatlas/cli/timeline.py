@@ -14,11 +14,11 @@ __all__ = ["timeline"]
 
 def timeline(
     svg: Annotated[
-        Path | None, typer.Option(help="Draw it into this SVG file instead, or in a folder.")
+        Path | None, typer.Option(help="Draw it into this SVG file or folder; else print.")
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write drawing, table and sources into this HTML file instead."),
+        typer.Option(help="Write drawing, table and sources into this HTML file; else print."),
     ] = None,
 ) -> None:
     """Show how networks grew deeper and better: year, depth, costs, ImageNet errors."""

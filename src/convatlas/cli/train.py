@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convatlas.cli.completion import networks, recipe_names, words
+from convatlas.cli.flags import Images, Out, Seed, SkipBad
+
 if TYPE_CHECKING:
     from convatlas.pipeline.train import RecipeOf
     from convatlas.search.choose import Candidate
@@ -18,75 +21,94 @@ __all__ = ["train"]
 
 def train(
     model: Annotated[
-        str | None, typer.Argument(help="Name of a network; see `convatlas list`.")
+        str | None,
+        typer.Argument(
+            help="A network of `convatlas list`; that of --resume if left out.",
+            autocompletion=networks,
+        ),
     ] = None,
-    data: Annotated[
-        str, typer.Option(help="'digits', a folder, a table of paths, shards: see docs/data.md.")
-    ] = "digits",
+    data: Images = "digits",
     recipe: Annotated[
         str | None,
-        typer.Option(help="A name of `convatlas recipes` or a .toml file; the fitting one."),
+        typer.Option(
+            help="Name of a recipe or a .toml file; the fitting one if left out.",
+            autocompletion=recipe_names,
+        ),
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another value of the recipe: optimizer.lr=0.02. Repeatable."),
+        typer.Option(
+            "--set",
+            help="Another value: optimizer.lr=0.02, repeatable; the recipe's if left out.",
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the images; the recipe's, in proportion.")
+        int | None,
+        typer.Option(help="Passes over the images; as many as the recipe's if left out."),
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="'auto' (those at hand), 'none', or a source; see docs/weights.md.")
+        str,
+        typer.Option(
+            help="'auto' (those at hand), 'none', or a source; see docs/weights.md.",
+            autocompletion=words("auto none torchvision timm"),
+        ),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder that gets the run's own folder.")] = Path(
-        "runs"
-    ),
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.")
-    ] = False,
+    seed: Seed = 0,
+    out: Out = Path("runs"),
+    skip_bad: SkipBad = False,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Read shards or hf:NAME as they come; list nothing.")
+        bool,
+        typer.Option("--stream", help="Read shards or hf:NAME as they come; else list all first."),
     ] = False,
     images_per_epoch: Annotated[
-        int | None, typer.Option(help="Of a stream; needed where its length is not known.")
+        int | None,
+        typer.Option(help="Of a stream whose length nobody knows; its length if left out."),
     ] = None,
     validation: Annotated[
         str | None, typer.Option(help="Images to judge a stream by; its own split if left out.")
     ] = None,
     mlflow: Annotated[
-        str | None, typer.Option(metavar="EXPERIMENT", help="Log to this MLflow experiment too.")
+        str | None,
+        typer.Option(metavar="EXPERIMENT", help="Log to this MLflow experiment too; else not."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with this stopped run; other flags are ignored.")
+        Path | None,
+        typer.Option(help="Go on with this stopped run by its own flags; a new one if left out."),
     ] = None,
     accept_changed_data: Annotated[
         bool,
-        typer.Option("--accept-changed-data", help="Resume although the images have changed."),
+        typer.Option(
+            "--accept-changed-data", help="Resume although images changed; else refuse that."
+        ),
     ] = False,
     verify_resume: Annotated[
         int | None,
         typer.Option(
             metavar="STEPS",
-            help="Instead: train so many steps straight, and as many with a stop; compare all.",
+            help="Train so many steps straight and with a stop, and compare; else train.",
         ),
     ] = None,
 ) -> None:
     """Train one network on your images by a recipe; it can be stopped and resumed exactly."""
     from convatlas.cli.terminal import Terminal
     from convatlas.errors import OptionError
+    from convatlas.models.catalogue import find_entry
+
+    if model is not None:
+        find_entry(model)
+    elif resume is None:
+        raise OptionError("expected the name of a network, got none: see `convatlas list`")
     from convatlas.pipeline import train as job
     from convatlas.pipeline.settings import TrainSettings
 
     watcher = Terminal()
     if resume is not None:
         outcome = job.resume(resume, watcher, accept_changed_data=accept_changed_data)
-    elif model is None:
-        raise OptionError("expected the name of a network, got none: see `convatlas list`")
     else:
         settings = TrainSettings(
             data=data,
-            model=model,
-            weights=job.find_weights(model, weights),
+            model=str(model),
+            weights=job.find_weights(str(model), weights),
             seed=seed,
             skip_bad=skip_bad,
             experiment=mlflow,

@@ -9,35 +9,46 @@ from typing import Annotated, Any
 
 import typer
 
+from convatlas.cli.completion import networks, words
+from convatlas.cli.flags import Json, Seed
+
 __all__ = ["transfer"]
 
 
 def transfer(
     model: Annotated[
-        str, typer.Argument(help="A network with weights at hand; with --layers, or a run folder.")
+        str,
+        typer.Argument(
+            help="A network with weights at hand; with --layers, or a run folder.",
+            autocompletion=networks,
+        ),
     ],
     data: Annotated[str, typer.Option(help="Images, as for `convatlas train`.")],
     layers: Annotated[
         str | None,
-        typer.Option(help="'all', or layers such as stages.2,stages.3: a linear probe on each."),
+        typer.Option(help="Probe 'all' layers, or stages.2,stages.3; --methods if left out."),
     ] = None,
     methods: Annotated[
         str | None,
         typer.Option(
-            help="'all', or of scratch,linear-probe,freeze-then-finetune,finetune-all: train so."
+            help="Train by 'all', or of scratch, linear-probe, freeze-then-finetune, "
+            "finetune-all with commas between; --layers if left out.",
+            autocompletion=words("all scratch linear-probe freeze-then-finetune finetune-all"),
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="With --methods: passes of each; those of fine-tuning.")
+        int | None,
+        typer.Option(help="With --methods: passes of each; those of fine-tuning if left out."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides split, weights, order and augmentation.")] = 0,
+    seed: Seed = 0,
     out: Annotated[
         Path, typer.Option(help="With --methods: folder that gets a run folder for each.")
     ] = Path("runs/transfer"),
     html: Annotated[
-        Path | None, typer.Option(help="With --layers: draw them into this HTML file, or folder.")
+        Path | None,
+        typer.Option(help="With --layers: draw them into this HTML file or folder; else not."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Probe every layer of a pretrained network, or train it in four ways, side by side."""
     from convatlas.errors import OptionError
