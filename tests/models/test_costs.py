@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import runpy
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
@@ -53,17 +54,50 @@ def test_fields_are_those_that_others_computed(name, field):
     assert find_costs(name).receptive_field == field
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "macs"),
+    [
+        # A class more is a row of the last layer: its inputs and a bias.
+        ("resnet18", 512 + 1, 512),
+        ("vgg16", 4096 + 1, 4096),
+        # A 1×1 convolution from 512 channels at 13 × 13 places.
+        ("squeezenet1_1", 512 + 1, 512 * 13 * 13),
+        # Two auxiliary heads from 1,024, which inference leaves out.
+        ("googlenet", 3 * (1024 + 1), 1024),
+    ],
+)
+def test_what_a_class_more_adds_is_a_row_of_the_last_layer(name, params, macs):
+    costs = find_costs(name)
+    assert (costs.class_params, costs.class_macs) == (params, macs)
+
+
+def test_what_a_channel_more_adds_is_a_filter_of_the_first_layer():
+    costs = find_costs("resnet18")  # 64 filters of 7 × 7 at 112 × 112 places
+    assert costs.channel_params == 64 * 7 * 7
+    assert costs.channel_macs == 64 * 7 * 7 * 112 * 112
+
+
+def test_memory_falls_with_the_weights_of_a_class_alone_or_is_no_straight_line():
+    for name in list_models():
+        costs = find_costs(name)
+        assert costs.class_memory_bytes in (4 * costs.class_params, None)
+        assert costs.class_train_bytes in (12 * costs.class_params, None)
+    assert find_costs("resnet18").class_train_bytes == 12 * 513
+    # The maps of its classes are a part of the most that is alive in a step.
+    assert find_costs("squeezenet1_1").class_train_bytes is None
+
+
 def test_attention_sees_everything():
     assert find_costs("swin_t").receptive_field is None
 
 
 @pytest.mark.parametrize("name", ["lenet5", "cifar_resnet20", "squeezenet1_1", "mobilenetv1_025"])
 def test_the_file_is_what_the_tool_counts(name):
+    costs = find_costs(name)
     row_of = runpy.run_path(str(ROOT / "tools" / "write_costs.py"))["row_of"]
-    costs, row = find_costs(name), row_of(find_entry(name))
-    field = "" if costs.receptive_field is None else str(costs.receptive_field)
-    sizes = map(str, (costs.size_bytes, costs.memory_bytes, costs.train_bytes))
-    assert list(row.values()) == [name, *sizes, field]
+    row = row_of(find_entry(name))
+    counted = {key: "" if value is None else str(value) for key, value in asdict(costs).items()}
+    assert row == counted
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

@@ -164,7 +164,7 @@ def test_what_was_asked_has_a_slider_even_where_nothing_differs():
     choice = choose(
         Budget(family="vgg", max_latency_ms=10),
         forecaster=lambda each: figure if each.name == "vgg16" else None,
-        timer=lambda each: 20.0,
+        timer=lambda each: Figure(20.0, "measured"),
     )
     assert [each.name for each in choice.candidates if each.kept] == ["vgg16"]
     _, slider = _slider(choice_html(choice), "latency_ms")

@@ -43,7 +43,7 @@ def evaluation() -> dict[str, Any]:
             {"label": 0, "precision": 0.6, "recall": 0.9, "f1": 0.72, "support": 10},
             {"label": 1, "precision": 0.971, "recall": 0.85, "f1": 0.907, "support": 40},
         ],
-        "confusion": [[9, 1], [6, 34]],
+        "confusion_cells": [[0, 0, 9], [0, 1, 1], [1, 0, 6], [1, 1, 34]],
     }
 
 

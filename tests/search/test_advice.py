@@ -81,10 +81,10 @@ def test_a_small_stem_is_proposed_for_images_between_small_and_large():
 
 def test_too_few_photos_are_told_with_the_numbers_behind_it():
     told = _advice("efficientnet_lite0", PHOTOS, weights="pypi")
-    # 4,652,008 parameters over 245 photos; 245 over two classes.
+    # 4,652,008 parameters for 1,000 classes, less 998 rows of 1,281, over 245 photos; 245 over two.
     assert "245 images, 122 a class, are too few to train from scratch" in told
     assert "took 1,281,167, and convatlas asks for 100,000" in told
-    assert "There are 18,988 parameters of efficientnet_lite0 for each" in told
+    assert "There are 13,770 parameters of efficientnet_lite0 for each" in told
     assert "the pypi weights are fine-tuned" in told
     assert 'weights="torchvision" downloads a start' in _advice("resnet18", PHOTOS)
     assert "fine-tune a network that has pretrained weights" in _advice("plain18", PHOTOS)

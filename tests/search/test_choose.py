@@ -135,7 +135,7 @@ def test_latency_is_measured_only_where_the_rest_fits():
 
     def timer(candidate):
         timed.append(candidate.name)
-        return candidate.cost.macs / 1e8
+        return Figure(candidate.cost.macs / 1e8, "measured")
 
     limits = Budget(max_macs=700e6, max_latency_ms=5.0)
     choice = choose(limits, PHOTOS, timer=timer)
@@ -155,7 +155,7 @@ def test_predictions_spare_measuring():
 
     def timer(candidate):
         timed.append(candidate.name)
-        return candidate.cost.macs / 1e8
+        return Figure(candidate.cost.macs / 1e8, "measured")
 
     choice = choose(Budget(max_latency_ms=10.0), timer=timer, forecaster=forecaster)
     meeting = [entry for entry in IMAGENET if entry.macs <= 1e9]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
-from convatlas.search.budget import Budget
-from convatlas.search.limits import Check, judged, nearest_misses
+from convatlas.render.limits import SHOWN
+from convatlas.search.budget import Budget, Cost
+from convatlas.search.limits import LIMITS, Check, judged
 from made_candidates import made
 
 #  Real names, for family and smallest input are the catalogue's: 63 px for alexnet.
 ALEXNET = made("alexnet", 56.5, 700_000_000, params=60_000_000, size_bytes=240_000_000)
+
+
+def test_every_number_of_a_budget_is_described_once():
+    numbers = {f.name for f in fields(Budget) if f.type in ("float | None", "int | None")}
+    assert sorted(numbers) == sorted(limit.name for limit in LIMITS)
+    of_cost = {f.name for f in fields(Cost)}
+    assert {limit.figure for limit in LIMITS} == {*of_cost, "top1", ""}
+    # What has a column is what is held against the limit, in the same unit.
+    assert [*SHOWN] == [limit for limit in LIMITS if limit.name != "min_input"]
 
 
 def test_margins_are_shares_of_the_limits():
@@ -72,50 +82,3 @@ def test_an_accuracy_that_nobody_published_is_not_taken_for_enough():
 )
 def test_what_would_do_is_rounded_so_that_it_does(check, remedy):
     assert check.remedy == remedy
-
-
-def test_the_nearest_miss_is_the_one_that_is_off_by_the_smallest_ratio():
-    far, near = made("resnet50", 76.0, 4_000_000_000), made("resnet18", 69.0, 1_800_000_000)
-    told = nearest_misses([far, near], Budget(max_macs=1e9))
-    assert told == "resnet18: 1.8 G MACs, limit 1 G (max_macs=1.8G would do)"
-
-
-def test_either_of_two_limits_could_give_way():
-    cheap = made("resnet18", 69.0, 1_800_000_000)
-    accurate = made("resnet50", 76.0, 4_000_000_000)
-    told = nearest_misses([cheap, accurate], Budget(max_macs=2e9, min_top1=75))
-    # 31 % wrong where 25 % may be is a ratio of 1.24; 4 G where 2 G may be is one of 2.
-    assert told == (
-        "resnet18: 69 % top-1, limit 75 % (min_top1=69 would do); or "
-        "resnet50: 4 G MACs, limit 2 G (max_macs=4G would do)"
-    )
-
-
-def test_a_network_off_in_two_limits_names_both():
-    told = nearest_misses([ALEXNET], Budget(max_params=30e6, min_top1=60))
-    assert told == (
-        "alexnet: 60 M parameters, limit 30 M (max_params=60M would do) and "
-        "56.5 % top-1, limit 60 % (min_top1=56.5 would do)"
-    )
-
-
-def test_a_wish_that_is_no_number_can_be_left_out():
-    told = nearest_misses([ALEXNET], Budget(family="vgg"))
-    assert told == "alexnet: of the family alexnet, asked was vgg (leave family out)"
-
-
-def test_a_limit_that_was_not_looked_at_is_named_and_such_misses_come_last():
-    untimed = made("resnet18", 69.0, 1_800_000_000)
-    slow = made("resnet50", 76.0, 4_000_000_000, ms=30.0)
-    told = nearest_misses([untimed, slow], Budget(max_macs=1.7e9, max_latency_ms=20))
-    assert told == (
-        "resnet50: 4 G MACs, limit 1.7 G (max_macs=4G would do) and "
-        "30 ms, limit 20 ms (max_latency_ms=30 would do); or "
-        "resnet18: 1.8 G MACs, limit 1.7 G (max_macs=1.8G would do), max_latency_ms not looked at"
-    )
-
-
-def test_weights_that_the_licence_bars_can_be_had_without_it():
-    barred = replace(ALEXNET, kept=False, dropped_by="licence", reason="its weights are barred")
-    told = nearest_misses([barred], Budget(licence="permissive"))
-    assert told == "alexnet: its weights are barred (leave licence out)"

@@ -29,7 +29,8 @@ class Stopwatch:
 
     def __call__(self, candidate):
         self.asked.append(candidate.name)
-        return self.times[candidate.name]
+        ms = self.times[candidate.name]
+        return Figure(ms, "measured", "a stopwatch", low=ms - 0.5, high=ms + 0.5)
 
 
 def _by_accuracy(candidates):
@@ -82,6 +83,8 @@ def test_only_the_first_three_and_their_replacements_are_measured():
     assert sorted(_names(slow)) == ["0", "1"]
     origins = [each.figures["latency_ms"].origin for each in within]
     assert origins == ["measured"] * 3 + ["predicted"] * 3
+    # What was measured keeps its interval and its source.
+    assert within[0].figures["latency_ms"] == Figure(9.0, "measured", "a stopwatch", 8.5, 9.5)
 
 
 def test_without_predictions_measuring_ends_with_three_in_time():
@@ -108,6 +111,14 @@ def test_what_takes_too_long_at_the_least_is_not_measured():
     within, slow = in_time(_nets(6), LIMIT, _by_accuracy, forecast, watch)
     assert watch.asked == _names(within) == ["3", "4", "5"]
     assert slow[0].reason == "at least 11 ms, limit 10 ms"
+
+
+def test_whatever_a_timer_gives_counts_as_measured():
+    nets = _nets(2)
+    within, _ = in_time(
+        nets, LIMIT, _by_accuracy, lambda _: None, lambda _: Figure(5.0, "predicted")
+    )
+    assert [each.figures["latency_ms"].origin for each in within] == ["measured"] * 2
 
 
 def test_when_nothing_is_in_time_the_nearest_is_measured():

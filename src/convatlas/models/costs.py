@@ -1,4 +1,4 @@
-"""What every network needs in bytes and sees in pixels, as data, readable without torch.
+"""What every network needs in bytes, sees in pixels and pays per class; readable without torch.
 
 ``facts/costs.csv`` is written by ``tools/write_costs.py`` from the networks that we build, each
 at its input size and with the number of classes of the catalogue.
@@ -30,6 +30,13 @@ class Costs:
         train_bytes: Predicted peak of a training step of 16 images, SGD with momentum.
         receptive_field: Pixels along one axis that the last stage sees, or None where it has no
             local field, as after attention.
+        class_params: Parameters that each class more adds; four bytes of weights each.
+        class_macs: Multiply-accumulates that it adds.
+        class_memory_bytes: What each class less than the catalogue's spares of ``memory_bytes``,
+            down to one; None where that is no straight line.
+        class_train_bytes: The same of ``train_bytes``.
+        channel_params: Parameters that each channel of the image more adds.
+        channel_macs: Multiply-accumulates that it adds.
     """
 
     name: str
@@ -37,6 +44,12 @@ class Costs:
     memory_bytes: int
     train_bytes: int
     receptive_field: int | None
+    class_params: int
+    class_macs: int
+    class_memory_bytes: int | None
+    class_train_bytes: int | None
+    channel_params: int
+    channel_macs: int
 
 
 def find_costs(name: str) -> Costs:
@@ -58,11 +71,5 @@ def _costs() -> dict[str, Costs]:
 
 
 def _row(row: dict[str, str]) -> Costs:
-    field = row["receptive_field"]
-    return Costs(
-        name=row["name"],
-        size_bytes=int(row["size_bytes"]),
-        memory_bytes=int(row["memory_bytes"]),
-        train_bytes=int(row["train_bytes"]),
-        receptive_field=int(field) if field else None,
-    )
+    figures = {name: int(text) if text else None for name, text in row.items() if name != "name"}
+    return Costs(name=row["name"], **figures)  # type: ignore[arg-type]  # only three may be empty

@@ -6,25 +6,28 @@ Nothing here imports torch before images are read or a time is needed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from convatlas.errors import CalibrationError, OptionError
-from convatlas.models.catalogue import find_entry
+from convatlas.errors import OptionError
 from convatlas.pipeline.choice_record import choice_record
+from convatlas.pipeline.clock import Clock, require_device, untrained
 from convatlas.search.budget import Budget
-from convatlas.search.choose import Candidate, Choice, Forecaster, Task, choose
-from convatlas.search.figures import Figure, Origin
+from convatlas.search.choose import Candidate, Choice, Task, choose
+from convatlas.search.figures import Origin
 
 if TYPE_CHECKING:
+    import torch
+
     from convatlas.analysis.calibration import Calibration
-    from convatlas.models.anatomy import ConvNet
 
 __all__ = ["Answer", "Listener", "TrainingForecast", "answer", "answer_record"]
 
 _TIMED = 8
 _STEPS = 3
-_STEP_MACS = 1e9  # forward, of a timed step: a whole batch of a large network takes a minute
+# Forward, of a timed step: on a CPU a whole batch of a large network takes a minute, on a GPU it
+# may be more than memory holds.
+_STEP_MACS, _GPU_STEP_MACS = 1e9, 50e9
 _FEWEST_IMAGES = 2  # BatchNorm cannot learn from a single one
 
 
@@ -50,6 +53,7 @@ class TrainingForecast:
         batch_size: Images per step.
         step_ms: Milliseconds of a step in which everything learns.
         seconds: The whole training.
+        device: Where a run trains: ``"cpu"``, ``"cuda"`` or another that torch can use here.
         origin: ``"measured"`` or ``"predicted"``.
         source: How, in words.
     """
@@ -61,6 +65,7 @@ class TrainingForecast:
     batch_size: int
     step_ms: float
     seconds: float
+    device: str
     origin: Origin
     source: str
 
@@ -106,16 +111,16 @@ def answer(
         DataError: Images that cannot be used.
         OptionError: A GPU that is not there, or whose times cannot be predicted.
     """
-    _require_device(budget, measure=measure)
+    _require_measurable(budget, measure=measure)
     name, task = (None, None) if data is None else _task(data, listener, seed, skip_bad=skip_bad)
-    clock = _Stopwatch(budget.on, task, listener)
-    if measure or budget.max_latency_ms is not None or _predicts_order(budget):
+    clock = Clock(budget, task, listener.progress("timing networks"))
+    if measure or clock.decides:
         choice = _timed_choice(budget, task, clock, measure=measure)
     else:
         choice = choose(budget, task)
     training = None
     if task is not None:
-        training = _training(choice.chosen, task, _calibration(budget.on), listener)
+        training = _training(choice.chosen, task, clock.calibration, listener)
     return Answer(choice=choice, data=name, task=task, training=training)
 
 
@@ -126,25 +131,12 @@ def answer_record(found: Answer) -> dict[str, Any]:
     return {**choice_record(found.choice), "data": data, "training": training}
 
 
-def _predicts_order(budget: Budget) -> bool:
-    """Whether time ranks the networks, and this machine's calibration knows it."""
-    return budget.objective == "latency" and _calibration(budget.on) is not None
-
-
-def _require_device(budget: Budget, *, measure: bool) -> None:
-    if budget.on != "cuda":
-        return
-    if not measure:
+def _require_measurable(budget: Budget, *, measure: bool) -> None:
+    if budget.on == "cuda" and not measure:
         raise OptionError(
             "on cuda times can only be measured, got no --measure: add it, or leave --on out"
         )
-    import torch
-
-    if not torch.cuda.is_available():
-        raise OptionError(
-            "--on cuda expects a GPU that torch can use, found none: leave --on out, or run it "
-            "on the machine that has one"
-        )
+    require_device(budget)
 
 
 def _task(data: str, listener: Listener, seed: int, *, skip_bad: bool) -> tuple[str, Task]:
@@ -156,125 +148,37 @@ def _task(data: str, listener: Listener, seed: int, *, skip_bad: bool) -> tuple[
     return prepared.name, task_of(prepared)
 
 
-def _timed_choice(budget: Budget, task: Task | None, clock: _Stopwatch, *, measure: bool) -> Choice:
+def _timed_choice(budget: Budget, task: Task | None, clock: Clock, *, measure: bool) -> Choice:
     """Choose with predicted times, measure what is close or asked for, and choose again."""
-    forecaster = _forecaster(budget, task, _calibration(budget.on))
-    choice = choose(budget, task, timer=clock.milliseconds, forecaster=forecaster)
-    if measure:
-        clock.time([c for c in choice.candidates if c.kept][:_TIMED])
-
-    def known(candidate: Candidate) -> Figure | None:
-        return clock.figures.get(candidate.name) or forecaster(candidate)
-
-    return choose(budget, task, timer=clock.milliseconds, forecaster=known)
-
-
-class _Stopwatch:
-    """Times networks with random weights on one device, each of them once.
-
-    Attributes:
-        figures: What was measured, by the network's name.
-    """
-
-    def __init__(self, device: str, task: Task | None, listener: Listener) -> None:
-        self.figures: dict[str, Figure] = {}
-        self._device = device
-        self._task = task
-        self._show = listener.progress("timing networks")
-
-    def time(self, shortlist: list[Candidate]) -> None:
-        """Time every one of the networks."""
-        for number, candidate in enumerate(shortlist):
-            self._show(number, len(shortlist))
-            self.milliseconds(candidate)
-        self._show(len(shortlist), len(shortlist))
-
-    def milliseconds(self, candidate: Candidate) -> float:
-        """Return the median time of one image."""
-        if candidate.name not in self.figures:
-            self.figures[candidate.name] = self._measured(candidate)
-        return self.figures[candidate.name].value
-
-    def _measured(self, candidate: Candidate) -> Figure:
-        from convatlas.analysis.latency import measure_latency
-
-        model = _network(candidate, self._task).eval().to(self._device)
-        size, channels = candidate.input_size, candidate.in_channels
-        found = measure_latency(model, size, in_channels=channels)
-        where = "this GPU" if self._device == "cuda" else f"this machine, threads: {found.threads}"
-        return Figure(
-            found.median_ms,
-            "measured",
-            f"one image of {size} px on {where}; 10th to 90th percentile",
-            low=found.low_ms,
-            high=found.high_ms,
-        )
-
-
-def _network(candidate: Candidate, task: Task | None) -> ConvNet:
-    """Build the network with random weights."""
-    from convatlas.pipeline.preparation import build
-
-    classes = task.num_classes if task else find_entry(candidate.name).num_classes
-    return build(replace(candidate, weights=None), classes)
-
-
-def _calibration(device: str) -> Calibration | None:
-    """Return the prices of this machine's operators, if it was calibrated and is asked about."""
-    from convatlas.analysis.calibration import load_calibration
-
-    if device != "cpu":
-        return None
-    try:
-        return load_calibration()
-    except CalibrationError:
-        return None
-
-
-def _forecaster(budget: Budget, task: Task | None, calibration: Calibration | None) -> Forecaster:
-    """Return what is known of a network's time before it runs; each network is asked once."""
-    ask: Forecaster = _unknown
-    if calibration is not None:
-        from convatlas.search.forecasting import calibrated
-
-        ask = calibrated(task, calibration)
-    elif budget.on == "cpu" and budget.max_latency_ms is not None:
-        from convatlas.analysis.machine import measure_ceilings
-        from convatlas.search.forecasting import at_least
-
-        ask = at_least(measure_ceilings())
-    found: dict[str, Figure | None] = {}
-
-    def remembered(candidate: Candidate) -> Figure | None:
-        if candidate.name not in found:
-            found[candidate.name] = ask(candidate)
-        return found[candidate.name]
-
-    return remembered
-
-
-def _unknown(_candidate: Candidate) -> None:
-    return None
+    choice = choose(budget, task, timer=clock.measure, forecaster=clock.forecast)
+    if not measure:
+        return choice
+    clock.measure_all([each for each in choice.candidates if each.kept][:_TIMED])
+    return choose(budget, task, timer=clock.measure, forecaster=clock.forecast)
 
 
 def _training(
     candidate: Candidate, task: Task, calibration: Calibration | None, listener: Listener
 ) -> TrainingForecast:
-    """Estimate the training with the fitting recipe."""
+    """Estimate the training with the fitting recipe, on the device that a run would train on."""
     from convatlas.analysis.training_time import estimate_training
     from convatlas.pipeline.preparation import fitting_recipe
+    from convatlas.train.distributed import Workers
 
+    device = Workers().device
+    prices = calibration if device.type == "cpu" else None
     recipe = fitting_recipe(candidate, task.train_images)
     batch, epochs = recipe.training.batch_size, recipe.training.epochs
     frozen = min(recipe.transfer.freeze_epochs, epochs)
-    if calibration is None:
+    if prices is None:
         listener.say("timing a few training steps")
-        free_ms, frozen_ms = _measured_steps(candidate, task, batch, frozen=frozen > 0)
-        count = _timed_images(candidate, batch)
+        count = _timed_images(candidate, batch, device)
+        steps_ms = _measured_steps(candidate, task, count, device, frozen=frozen > 0)
+        free_ms, frozen_ms = (step_ms * batch / count for step_ms in steps_ms)
         source = f"{_STEPS} steps of {count} images on this machine"
         source += ", scaled to the batch" if count < batch else ""
     else:
-        free_ms, frozen_ms = _predicted_steps(candidate, task, batch, calibration)
+        free_ms, frozen_ms = _predicted_steps(candidate, task, batch, prices)
         source = "from `convatlas calibrate`"
     parts = ((free_ms, epochs - frozen), (frozen_ms, frozen))
     seconds = [
@@ -290,32 +194,33 @@ def _training(
         batch_size=batch,
         step_ms=free_ms,
         seconds=sum(seconds),
-        origin="measured" if calibration is None else "predicted",
+        device=device.type,
+        origin="measured" if prices is None else "predicted",
         source=source,
     )
 
 
-def _timed_images(candidate: Candidate, batch: int) -> int:
+def _timed_images(candidate: Candidate, batch: int, device: torch.device) -> int:
     """Return how many images of a batch a timed step has."""
-    return min(batch, max(_FEWEST_IMAGES, int(_STEP_MACS // candidate.cost.macs)))
+    most = _STEP_MACS if device.type == "cpu" else _GPU_STEP_MACS
+    return min(batch, max(_FEWEST_IMAGES, int(most // candidate.cost.macs)))
 
 
 def _measured_steps(
-    candidate: Candidate, task: Task, batch: int, *, frozen: bool
+    candidate: Candidate, task: Task, count: int, device: torch.device, *, frozen: bool
 ) -> tuple[float, float]:
-    """Time steps of a few images; return those of a batch: all learning, the classifier alone."""
+    """Time steps of so many images: all learning, and the classifier alone."""
     from convatlas.analysis.latency import random_images
     from convatlas.analysis.training_time import measure_step
 
-    count = _timed_images(candidate, batch)
-    model = _network(candidate, task)
+    model = untrained(candidate, task).to(device)
     images = random_images(model, candidate.input_size, candidate.in_channels, count)
-    free_ms = measure_step(model, images, runs=_STEPS).median_ms * batch / count
+    free_ms = measure_step(model, images, runs=_STEPS).median_ms
     if not frozen:
         return free_ms, free_ms
     model.stem.requires_grad_(False)
     model.stages.requires_grad_(False)
-    return free_ms, measure_step(model, images, runs=_STEPS).median_ms * batch / count
+    return free_ms, measure_step(model, images, runs=_STEPS).median_ms
 
 
 def _predicted_steps(

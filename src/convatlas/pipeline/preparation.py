@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from convatlas.analysis.latency import measure_latency
-from convatlas.analysis.machine import measure_ceilings
 from convatlas.data.cache import ImageArray, evaluation_images, training_images
 from convatlas.data.preprocess import IMAGENET, Preprocessing
 from convatlas.data.source import ImageSource, Splits, Subset, open_source
@@ -19,14 +18,14 @@ from convatlas.data.sources.streams import ImageStream
 from convatlas.data.statistics import SourceFacts, channel_statistics, describe_source
 from convatlas.data.verify import require_variety, verify
 from convatlas.data.views import DecodedViews
-from convatlas.errors import CalibrationError, OptionError
+from convatlas.errors import OptionError
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.pretrained.sources import pretrained_preprocessing
 from convatlas.models.registry import create_model
+from convatlas.pipeline.clock import Clock, require_device
 from convatlas.pipeline.settings import RunSettings
-from convatlas.search.budget import Budget
-from convatlas.search.choose import Candidate, Choice, Forecaster, Task, choose
-from convatlas.search.forecasting import at_least, calibrated
+from convatlas.search.choose import Candidate, Choice, Task, choose
+from convatlas.search.costing import without_weights
 from convatlas.train.recipe import Recipe, find_recipe
 
 __all__ = [
@@ -47,6 +46,8 @@ __all__ = [
 Progress = Callable[[int, int], None]
 
 _MOST_MEASURED = 10_000  # images: 500 million values give the mean to five digits
+_NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
+_PHOTO_LR = 0.01  # the highest
 _LONGEST_NAME = 100  # bytes; a file system takes 255, and the run's folder adds to it
 
 
@@ -150,33 +151,16 @@ def pick(settings: RunSettings, prepared: Prepared) -> Choice:
         UnknownNameError: The network that was asked for does not exist.
     """
     task, budget = task_of(prepared), settings.budget
-    if budget.on == "cuda" and not torch.cuda.is_available():
-        raise OptionError("the budget is for cuda, found no GPU that torch can use: choose on cpu")
-
-    def time_one(candidate: Candidate) -> float:
-        model = build(replace(candidate, weights=None), task.num_classes).eval().to(budget.on)
-        return measure_latency(
-            model, candidate.input_size, in_channels=candidate.in_channels
-        ).median_ms
-
+    require_device(budget)
+    clock = Clock(budget, task)
     return choose(
         budget,
         task,
         name=settings.model,
         pretrained=settings.pretrained,
-        timer=time_one,
-        forecaster=_forecaster(budget, task),
+        timer=clock.measure,
+        forecaster=clock.forecast if clock.decides else None,
     )
-
-
-def _forecaster(budget: Budget, task: Task) -> Forecaster | None:
-    """Return what tells times without measuring, as well as this machine is known."""
-    if budget.on != "cpu" or (budget.max_latency_ms is None and budget.objective != "latency"):
-        return None
-    try:
-        return calibrated(task)
-    except CalibrationError:
-        return None if budget.max_latency_ms is None else at_least(measure_ceilings())
 
 
 def task_of(prepared: Prepared) -> Task:
@@ -233,10 +217,28 @@ def fitting_recipe(candidate: Candidate, train_images: int) -> Recipe:
     if candidate.weights:
         recipe = find_recipe("finetune")
     elif candidate.stem:
-        recipe = find_recipe("small-images")
+        recipe = _steadied(find_recipe("small-images"), candidate)
     else:
         recipe = with_enough_steps(find_recipe("from-scratch"), train_images)
+        recipe = _steadied(recipe, candidate)
     return recipe.override({"training.keep": "last"})
+
+
+def _steadied(recipe: Recipe, candidate: Candidate) -> Recipe:
+    """Return the recipe with bounded steps for a rectified net that nothing normalises.
+
+    One step too large, and its units are below zero for every image and learn no more. Local
+    responses do not count, and a bounded activation, as in LeNet-5, needs none of this.
+    Sources: Krizhevsky et al. 2012, Zeiler & Fergus 2013 and Simonyan & Zisserman 2014, which
+    on photos all begin with 0.01, for batches of 128 and of 256; clipping: Pascanu, Mikolov &
+    Bengio, 2013, arXiv 1211.5063, section 3.2.
+    """
+    modules = list(without_weights(candidate, 1).modules())
+    normalised = any(isinstance(module, _NORMS) for module in modules)
+    if normalised or not any(isinstance(module, nn.ReLU) for module in modules):
+        return recipe
+    lr = recipe.optimizer.lr if candidate.stem else min(recipe.optimizer.lr, _PHOTO_LR)
+    return recipe.override({"optimizer.lr": lr, "regularization.clip_norm": 1.0})
 
 
 def with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:

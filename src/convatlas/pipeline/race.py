@@ -7,10 +7,11 @@ promoted, so no epoch is trained twice. What is finished is noted in an Optuna s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from convatlas.data.fingerprint import data_fingerprint
 from convatlas.data.sampling import epoch_order
@@ -19,8 +20,9 @@ from convatlas.data.statistics import describe_source
 from convatlas.errors import InputSizeError, OptionError, WeightsError
 from convatlas.files import require_writable, write_json
 from convatlas.pipeline.preparation import Prepared, fitting_recipe, prepare, require_apart
-from convatlas.pipeline.race_study import RaceStudy, open_study
+from convatlas.pipeline.race_study import RaceStudy, held_networks, open_study
 from convatlas.pipeline.race_training import RaceTrainer
+from convatlas.pipeline.sole import alone_in
 from convatlas.pipeline.watching import Listener
 from convatlas.search.choose import Candidate, Choice
 from convatlas.search.halving import (
@@ -94,6 +96,9 @@ def race_shortlist(
 ) -> RaceReport:
     """Race the best networks of a choice on the images that it was made for.
 
+    A race that goes on keeps the networks that it began with: a choice that measures times may
+    be another one today, and is not asked again unless its budget has changed.
+
     Args:
         choice: The answer whose shortlist is raced.
         data: What ``open_source`` opens.
@@ -109,10 +114,11 @@ def race_shortlist(
     """
     require_apart(data, folder)
     settings = settings or RaceSettings()
-    shortlist = [each for each in choice.candidates if each.kept][: settings.networks]
+    question = {"networks": settings.networks, "budget": asdict(choice.budget)}
+    shortlist = _shortlist(choice, settings, held_networks(folder / STUDY_FILE, question))
     reading = listener.progress("reading the images")
     prepared = prepare(data, reading, seed=settings.seed, skip_bad=skip_bad)
-    return race(shortlist, prepared, settings, folder, listener)
+    return race(shortlist, prepared, settings, folder, listener, question)
 
 
 def race(
@@ -121,6 +127,7 @@ def race(
     settings: RaceSettings,
     folder: Path,
     listener: Listener,
+    question: Mapping[str, Any] | None = None,
 ) -> RaceReport:
     """Train networks on the same images by successive halving, and rank them by what they got.
 
@@ -134,10 +141,11 @@ def race(
         settings: How the race goes; its ``networks`` is not read.
         folder: Gets ``race.json``, the study ``race.sqlite3`` and a run folder per network.
         listener: Who is told.
+        question: What the networks were chosen by, as JSON values; noted, and not read.
 
     Raises:
         OptionError: No networks, one of them twice, or none that can be trained.
-        CheckpointError: The folder holds another race.
+        CheckpointError: The folder holds another race, or another process is at work in it.
         OutputError: The folder cannot be written.
         DataError: A class with a single training image, or images that cannot be read.
         KeyboardInterrupt: Ctrl-C; the same call goes on.
@@ -158,13 +166,22 @@ def race(
         "networks": sorted(map(_words, shortlist)),
         "data": data_fingerprint(prepared.splits.train)[:16],
     }
-    with _repeatable(folder), open_study(folder / STUDY_FILE, plan, names) as study:
+    study_file, asked = folder / STUDY_FILE, question or {}
+    with alone_in(folder), _repeatable(folder), open_study(study_file, plan, names, asked) as study:
         trainer = RaceTrainer(parted, rounds, settings.seed, folder, listener)
         _run(shortlist, rounds, study, trainer, listener)
         racers = [_racer(each, study) for each in shortlist]
     report = _report(racers, parted, settings, rounds)
     write_json(folder / RACE_FILE, asdict(report))
     return report
+
+
+def _shortlist(choice: Choice, settings: RaceSettings, held: Sequence[str]) -> list[Candidate]:
+    """Return the networks that a race began with, or for a new one the best of the choice."""
+    known = {each.name: each for each in choice.candidates}
+    if held and known.keys() >= set(held):
+        return [known[name] for name in held]
+    return [each for each in choice.candidates if each.kept][: settings.networks]
 
 
 def _run(

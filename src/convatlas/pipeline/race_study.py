@@ -22,26 +22,49 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["RaceStudy", "open_study"]
+__all__ = ["RaceStudy", "held_networks", "open_study"]
 
 _NAME, _NETWORK, _NETWORKS = "race", "network", "networks"
-_PLAN, _FAILURE = "plan", "failure"
+_PLAN, _QUESTION, _FAILURE = "plan", "question", "failure"
 _RUNG = "epoch "
 
 
 @contextmanager
-def open_study(path: Path, plan: Mapping[str, Any], names: Sequence[str]) -> Iterator[RaceStudy]:
+def open_study(
+    path: Path, plan: Mapping[str, Any], names: Sequence[str], question: Mapping[str, Any]
+) -> Iterator[RaceStudy]:
     """Open the study of a race for a while, in which Optuna keeps quiet.
 
     Args:
         path: The SQLite file; it is made if it is not there.
         plan: What decides the outcome, as JSON values: a study of another plan is refused.
         names: The networks.
+        question: What the networks were chosen by, as JSON values; kept of the first start.
 
     Raises:
         CheckpointError: The file holds another race, or no study.
         OutputError: It cannot be written.
     """
+    with _opened(path) as study:
+        with _guarded(path):
+            study.begin(plan, names, question)
+        yield study
+
+
+def held_networks(path: Path, question: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the networks of a race that began with the same question; none of any other.
+
+    Raises:
+        CheckpointError: The file holds no study.
+    """
+    if not path.is_file():
+        return ()
+    with _opened(path) as study, _guarded(path):
+        return study.held(question)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[RaceStudy]:
     import optuna
 
     verbosity = optuna.logging.get_verbosity()
@@ -56,7 +79,6 @@ def open_study(path: Path, plan: Mapping[str, Any], names: Sequence[str]) -> Ite
             stack.callback(storage.engine.dispose)
             stack.callback(storage.remove_session)
             study = RaceStudy(path, storage)
-            study.begin(plan, names)
         yield study
 
 
@@ -84,7 +106,14 @@ class RaceStudy:
         self._stints: dict[str, list[Stint]] = {}
         self._failures: dict[str, str] = {}
 
-    def begin(self, plan: Mapping[str, Any], names: Sequence[str]) -> None:
+    def held(self, question: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the networks of the race, if this is what they were chosen by."""
+        kept = self._study.user_attrs.get(_QUESTION, {})
+        return tuple(kept[_NETWORKS]) if kept.get(_QUESTION) == question else ()
+
+    def begin(
+        self, plan: Mapping[str, Any], names: Sequence[str], question: Mapping[str, Any]
+    ) -> None:
         """Keep the plan, or compare it with the one that was kept, and enrol the networks.
 
         Raises:
@@ -92,6 +121,8 @@ class RaceStudy:
         """
         kept = self._study.user_attrs.get(_PLAN)
         if kept is None:
+            asked = {_QUESTION: dict(question), _NETWORKS: list(names)}
+            self._study.set_user_attr(_QUESTION, asked)
             self._study.set_user_attr(_PLAN, dict(plan))
         else:
             self._require_same(kept, plan)

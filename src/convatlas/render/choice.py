@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convatlas.render.columns import Column, fitted_table, printable, terminal_width
-from convatlas.render.limits import LIMITS, Limit, is_asked, limit_words
+from convatlas.render.limits import SHOWN, is_asked, limit_text, limit_words
 from convatlas.render.units import MISSING, pixels, plural, seconds_text
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from convatlas.search.budget import Budget
     from convatlas.search.candidate import Candidate, Choice
     from convatlas.search.figures import Figure
+    from convatlas.search.limits import Limit
 
 __all__ = [
     "choice_notes",
@@ -43,6 +44,7 @@ _IMPORTANCE = {
     "latency_ms": 6,
 }
 _ALWAYS = ("top1", "macs")
+_DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 _ASKED = 7  # what is limited stays longest
 
 
@@ -134,11 +136,13 @@ def training_sentence(training: Mapping[str, Any]) -> str:
     """Return how long the chosen network would train, and how that is known.
 
     Args:
-        training: ``seconds``, ``epochs``, ``batch_size``, ``recipe``, ``step_ms``, ``origin``
-            and ``source``.
+        training: ``seconds``, ``device``, ``epochs``, ``batch_size``, ``recipe``, ``step_ms``,
+            ``origin`` and ``source``.
     """
+    device = _DEVICES.get(training["device"], training["device"])
     return (
-        f"Training {training['name']} takes about {seconds_text(training['seconds'])}: "
+        f"Training {training['name']} takes about {seconds_text(training['seconds'])} on the "
+        f"{device}: "
         f"{plural(training['epochs'], 'epoch')} with the recipe {training['recipe']}, batch "
         f"{training['batch_size']}, {seconds_text(training['step_ms'] / 1e3)} a step "
         f"({training['origin']}: {training['source']})."
@@ -151,7 +155,7 @@ def shown_limits(choice: Choice, rows: Sequence[Candidate]) -> list[Limit]:
     The memory of training is shown if it is limited.
     """
     shown = []
-    for limit in sorted(LIMITS, key=lambda limit: limit.figure != "top1"):
+    for limit in sorted(SHOWN, key=lambda limit: limit.figure != "top1"):
         is_known = any(figure_of(candidate, limit) for candidate in rows)
         if is_known and (limit.figure != "train_bytes" or is_asked(limit, choice.budget)):
             shown.append(limit)
@@ -160,7 +164,7 @@ def shown_limits(choice: Choice, rows: Sequence[Candidate]) -> list[Limit]:
 
 def margin_text(candidate: Candidate) -> str:
     """Return what is left of the limit that is nearest: ``"4 % MACs"``."""
-    shorts = {limit.name: limit.short for limit in LIMITS}
+    shorts = {limit.name: limit.short for limit in SHOWN}
     margins = {name: left for name, left in candidate.margins.items() if name in shorts}
     if not margins:
         return MISSING
@@ -188,9 +192,10 @@ def figure_text(candidate: Candidate, limit: Limit) -> str:
     figure = figure_of(candidate, limit)
     if figure is None:
         return MISSING
-    text = limit.text(figure.value)
+    text = limit_text(limit, figure.value)
     if figure.low is not None and figure.high is not None:
-        text += f" ({_between(limit.text(figure.low), limit.text(figure.high))})"
+        low, high = (limit_text(limit, end) for end in (figure.low, figure.high))
+        text += f" ({_between(low, high)})"
     if limit.figure != "latency_ms" or figure.origin != "predicted":
         return text
     only_least = figure.low is not None and figure.high is None

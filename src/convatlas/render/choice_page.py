@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from convatlas.render.choice import figure_of, figure_text, margin_text, shown_limits
-from convatlas.render.limits import LIMITS, Limit, flag, limit_words
+from convatlas.render.limits import SHOWN, flag, limit_text, limit_words
 from convatlas.render.page import page_environment, page_script, page_style
 from convatlas.render.units import limit as plain_number
 from convatlas.search.rules import is_few
 
 if TYPE_CHECKING:
     from convatlas.search.candidate import Candidate, Choice, Task
+    from convatlas.search.limits import Limit
 
 __all__ = ["choice_html"]
 
@@ -76,7 +77,7 @@ def _model(choice: Choice, field: Sequence[Candidate], task: Task | None) -> dic
     return {
         "networks": [_network(candidate, shown) for candidate in field],
         "columns": [{"figure": limit.figure, "short": limit.short} for limit in shown],
-        "sliders": [each for limit in LIMITS if (each := _slider(limit, choice, field))],
+        "sliders": [each for limit in SHOWN if (each := _slider(limit, choice, field))],
         "objective": choice.budget.objective,
         "ticks": _ticks(field),
         "few": is_few(task),
@@ -85,7 +86,7 @@ def _model(choice: Choice, field: Sequence[Candidate], task: Task | None) -> dic
 
 def _is_movable(candidate: Candidate) -> bool:
     """Return whether nothing but what sliders move stands against a network."""
-    by_slider = candidate.dropped_by in {"unmeasured", *(limit.name for limit in LIMITS)}
+    by_slider = candidate.dropped_by in {"unmeasured", *(limit.name for limit in SHOWN)}
     return candidate.kept or (by_slider and candidate.margins.get("min_input", 0.0) >= 0)
 
 
@@ -126,7 +127,7 @@ def _slider(limit: Limit, choice: Choice, field: Sequence[Candidate]) -> dict[st
     elif limit.name == _ONLY_IF_ASKED or len(values) < 2:
         return None
     stops: list[dict[str, Any]] = [
-        {"value": value, "text": limit.text(value), "raw": _written(value / limit.unit)}
+        {"value": value, "text": limit_text(limit, value), "raw": _written(value / limit.unit)}
         for value in sorted(values)
     ]
     free: dict[str, Any] = {"value": None, "text": "no limit", "raw": ""}

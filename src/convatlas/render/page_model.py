@@ -11,7 +11,7 @@ from typing import Any
 
 from convatlas.render import units
 from convatlas.render.figures import stage_bars
-from convatlas.render.limits import LIMITS
+from convatlas.render.limits import SHOWN, limit_text
 from convatlas.render.run_folder import FinishedRun
 
 __all__ = ["choice", "cost"]
@@ -66,11 +66,12 @@ def cost(run: FinishedRun) -> dict[str, Any] | None:
 def _asked(budget: Mapping[str, Any]) -> list[str]:
     """Return what was asked of the network, a few words each."""
     words = []
-    for limit in LIMITS:
+    for limit in SHOWN:
         if (asked := budget.get(limit.name)) is not None:
-            text = units.limit if limit.text is units.count else limit.text
             bound = "at least" if limit.is_floor else "at most"
-            words.append(f"{limit.words} {bound} {text(asked * limit.unit)}")
+            counts = limit.figure in ("params", "macs")
+            text = units.limit(asked) if counts else limit_text(limit, asked * limit.unit)
+            words.append(f"{limit.words} {bound} {text}")
     if budget.get("min_input") is not None:
         words.append(f"inputs as small as {units.pixels(budget['min_input'])}")
     if budget.get("needs_weights"):

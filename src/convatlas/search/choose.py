@@ -20,9 +20,10 @@ from convatlas.models.catalogue import find_entry, list_entries
 from convatlas.search.advice import advice_on
 from convatlas.search.budget import Budget
 from convatlas.search.candidate import Candidate, Choice, Neighbour, Task
-from convatlas.search.limits import judged, nearest_misses, refused
+from convatlas.search.limits import judged, refused
+from convatlas.search.misses import nearest_misses
 from convatlas.search.ranking import is_timed, neighbours_of, pareto_names, ranked
-from convatlas.search.rules import RULES, candidate_of, is_few, made_for
+from convatlas.search.rules import RULES, candidate_of, is_few, is_priced, made_for
 from convatlas.search.timing import Forecaster, Timer, in_time
 
 __all__ = ["Candidate", "Choice", "Forecaster", "Neighbour", "Task", "Timer", "choose"]
@@ -44,8 +45,9 @@ def choose(
         data: What the images are; None compares every ImageNet network at its own input size.
         name: Take this network, if it meets the budget.
         pretrained: Whether pretrained weights may be used.
-        timer: Measures a candidate's milliseconds for one image: of the first three of the
-            ranking, when there is a limit on them, or when they are the objective and predicted.
+        timer: Measures a candidate's milliseconds for one image, with their interval: of the
+            first three of the ranking, when there is a limit on them, or when they are the
+            objective and predicted.
         forecaster: Predicts them. With a limit on them and neither of the two, the calibration
             of this machine does.
 
@@ -57,19 +59,23 @@ def choose(
     """
     asked = name is not None
     entries = list_entries() if name is None else [find_entry(name)]
-    everyone = [candidate_of(entry, data, budget, pretrained=pretrained) for entry in entries]
-    fitting, unfit = made_for(everyone, data, budget, asked=asked)
-    within, beyond = _affordable(fitting, data, budget, asked=asked)
+
+    def part(limits: Budget) -> tuple[list[Candidate], list[Candidate], list[Candidate]]:
+        everyone = [candidate_of(entry, data, limits, pretrained=pretrained) for entry in entries]
+        fitting, unfit = made_for(everyone, data, limits, asked=asked)
+        return *_affordable(fitting, data, limits), unfit
 
     def order(candidates: Sequence[Candidate]) -> list[Candidate]:
         return ranked(candidates, budget.objective, few=is_few(data))
 
+    within, beyond, unfit = part(budget)
     if within and (budget.max_latency_ms is not None or forecaster is not None):
         clock = forecaster or _own_forecaster(budget, data, timer)
         within, slow = in_time(within, budget, order, clock, timer)
         beyond += slow
     if not within:
-        raise BudgetError(_nothing([*beyond, *unfit], budget))
+        told = nearest_misses(beyond, unfit, budget, lambda other: part(other)[:2], order)
+        raise BudgetError(_nothing([*beyond, *unfit], budget, told))
     kept = _kept(order(within), data)
     return Choice(
         chosen=kept[0],
@@ -82,20 +88,24 @@ def choose(
 
 
 def _affordable(
-    candidates: Sequence[Candidate], data: Task | None, budget: Budget, *, asked: bool
+    candidates: Sequence[Candidate], data: Task | None, budget: Budget
 ) -> tuple[list[Candidate], list[Candidate]]:
     """Part the candidates by every limit but that on time, with their costs as they are built."""
     untimed = replace(budget, max_latency_ms=None)
-    if data is None or not (asked or data.small or any(each.weights for each in candidates)):
+    if data is None:
         return _parted(candidates, untimed)
+    costed = [each if is_priced(each) else _counted(each, data) for each in candidates]
+    within, beyond = _parted(costed, replace(untimed, max_memory=None, train_memory=None))
+    known = [each if is_priced(each, budget) else _counted(each, data, budget) for each in within]
+    fitting, more = _parted(known, untimed)
+    return fitting, beyond + more
+
+
+def _counted(candidate: Candidate, data: Task, budget: Budget | None = None) -> Candidate:
+    """Count what the catalogue cannot know; with a budget also the memory that it limits."""
     from convatlas.search.costing import as_built
 
-    costed = [as_built(candidate, data) for candidate in candidates]
-    if budget.max_memory is None and budget.train_memory is None:
-        return _parted(costed, untimed)
-    within, beyond = _parted(costed, replace(untimed, max_memory=None, train_memory=None))
-    fitting, more = _parted([as_built(each, data, budget) for each in within], untimed)
-    return fitting, beyond + more
+    return as_built(candidate, data, budget)
 
 
 def _parted(
@@ -171,17 +181,14 @@ def _fastest(kept: Sequence[Candidate], rivals: str) -> str:
     )
 
 
-def _nothing(dropped: Sequence[Candidate], budget: Budget) -> str:
-    """Say that nothing meets the budget, what nearly does, and what would have to give way."""
+def _nothing(dropped: Sequence[Candidate], budget: Budget, told: str) -> str:
+    """Say that nothing meets the budget, and with ``told`` what would have to give way."""
     unfit = [each for each in dropped if each.dropped_by in RULES]
     if budget.family:
         unfit = [each for each in unfit if find_entry(each.name).family.name == budget.family]
-    rest = [each for each in dropped if each.dropped_by not in RULES]
-    if any(each.dropped_by == "weights" for each in dropped):  # no wish less would let others in
-        rest = [each for each in rest if each.weights or each.dropped_by == "licence"]
-    told = nearest_misses(rest, budget)
-    if unfit and (budget.family or not told):
-        told = f"{unfit[0].name}: {unfit[0].reason}" + (f"; or {told}" if told else "")
+    if budget.family or not told:
+        nearest = [f"{each.name}: {each.reason}" for each in (unfit or ([] if told else dropped))]
+        told = "; or ".join([*nearest[:1], *([told] if told else [])])
     return f"no network meets the budget; the nearest: {told}{_narrowed(dropped, budget)}"
 
 

@@ -1,4 +1,4 @@
-"""A budget held against one network: what is left of each limit, what is broken, what would do.
+"""The limits of a budget, held against one network: what is left, what is broken, what would do.
 
 It knows neither the data nor how networks are ranked.
 """
@@ -6,39 +6,116 @@ It knows neither the data nor how networks are ranked.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from convatlas.models.catalogue import find_entry
 from convatlas.search.budget import PERMISSIVE, Budget
 from convatlas.search.candidate import Candidate
 
-__all__ = ["Check", "checks", "judged", "nearest_misses", "refused"]
+__all__ = ["LIMITS", "Check", "Limit", "checks", "judged", "refused"]
 
 
-class _Kind(NamedTuple):
-    """What a limit is about: a field of ``Cost``, its units in one of the limit's, and words."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A number that networks are held against.
 
+    Attributes:
+        name: The field of ``Budget``.
+        figure: The field of ``Cost`` that it limits, or ``"top1"``; empty for the smallest input.
+        words: What the figure is.
+        short: The same as the header of a column.
+        value: Writes the figure of a network, in the limit's unit.
+        bound: Writes the limit.
+        unit: One of the limit's units in those of the figure.
+        prefixed: Whether k, M and G stand before the unit.
+        is_floor: Whether the figure must be at least so much, not at most.
+    """
+
+    name: str
     figure: str
-    per: float
+    words: str
+    short: str
     value: str
-    bound: str
+    bound: str = "{}"
+    unit: float = 1.0
     prefixed: bool = False
+    is_floor: bool = False
 
 
-_KINDS = {
-    "max_params": _Kind("params", 1, "{} parameters", "{}", True),
-    "max_macs": _Kind("macs", 1, "{} MACs", "{}", True),
-    "max_latency_ms": _Kind("latency_ms", 1, "{} ms", "{} ms"),
-    "max_memory": _Kind("memory_bytes", 1, "{}B in inference", "{}B", True),
-    "train_memory": _Kind("train_bytes", 1, "{}B in training", "{}B", True),
-    "max_size_mb": _Kind("size_bytes", 1e6, "{} MB of weights", "{} MB"),
-    "min_top1": _Kind("", 1, "{} % top-1", "{} %"),
-    "min_input": _Kind("", 1, "inputs from {} px", "{} px"),
-}
+LIMITS = (
+    Limit(
+        name="max_params",
+        figure="params",
+        words="parameters",
+        short="params",
+        value="{} parameters",
+        prefixed=True,
+    ),
+    Limit(
+        name="max_macs",
+        figure="macs",
+        words="MACs",
+        short="MACs",
+        value="{} MACs",
+        prefixed=True,
+    ),
+    Limit(
+        name="max_size_mb",
+        figure="size_bytes",
+        words="size of the weights",
+        short="size",
+        value="{} MB of weights",
+        bound="{} MB",
+        unit=1e6,
+    ),
+    Limit(
+        name="max_memory",
+        figure="memory_bytes",
+        words="memory of one image",
+        short="memory",
+        value="{}B in inference",
+        bound="{}B",
+        prefixed=True,
+    ),
+    Limit(
+        name="train_memory",
+        figure="train_bytes",
+        words="memory of a training step",
+        short="training",
+        value="{}B in training",
+        bound="{}B",
+        prefixed=True,
+    ),
+    Limit(
+        name="max_latency_ms",
+        figure="latency_ms",
+        words="latency of one image",
+        short="latency",
+        value="{} ms",
+        bound="{} ms",
+    ),
+    Limit(
+        name="min_top1",
+        figure="top1",
+        words="published top-1 accuracy",
+        short="top-1",
+        value="{} % top-1",
+        bound="{} %",
+        is_floor=True,
+    ),
+    Limit(
+        name="min_input",
+        figure="",
+        words="smallest input",
+        short="input",
+        value="inputs from {} px",
+        bound="{} px",
+    ),
+)
+"""Every limit of a budget; what else it asks (family, licence, export …) are wishes."""
+
+_NAMED = {limit.name: limit for limit in LIMITS}
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-_MISSES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,42 +155,39 @@ class Check:
     @property
     def words(self) -> str:
         """Value and limit: ``"383.9 M MACs, limit 1 M"``."""
-        kind = _KINDS[self.name]
-        told = _prefixed if kind.prefixed else _plain
+        limit = _NAMED[self.name]
+        told = _prefixed if limit.prefixed else _plain
         value = "unknown" if self.value is None else told(self.value)
-        return f"{kind.value.format(value)}, limit {kind.bound.format(told(self.bound))}"
+        return f"{limit.value.format(value)}, limit {limit.bound.format(told(self.bound))}"
+
+    @property
+    def enough(self) -> float | None:
+        """The limit that would do, rounded to what is told of it; None for no limit."""
+        if self.value is None:
+            return None
+        if self.name == "min_top1":
+            return math.floor(self.value * 10) / 10
+        return _raised(self.value)
 
     @property
     def remedy(self) -> str:
         """What to ask for instead: ``"max_macs=384M would do"``."""
-        if self.value is None:
+        if self.enough is None:
             return f"leave {self.name} out"
-        kind, unit = _KINDS[self.name], ""
-        if self.name == "min_top1":
-            enough = f"{math.floor(self.value * 10) / 10:g}"
-        elif kind.prefixed:
-            enough = _prefixed(_raised(self.value)).replace(" ", "")
-            unit = "B" if kind.bound == "{}B" else ""
-        else:
-            enough = f"{_raised(self.value):g}"
-        return f"{self.name}={enough}{unit} would do"
+        limit, told = _NAMED[self.name], f"{self.enough:g}"
+        if limit.prefixed:
+            told = limit.bound.format(_prefixed(self.enough)).replace(" ", "")
+        return f"{self.name}={told} would do"
 
 
 def checks(candidate: Candidate, budget: Budget) -> list[Check]:
     """Hold every limit that was set against a network."""
     found = []
-    for name, kind in _KINDS.items():
-        if (bound := getattr(budget, name)) is None:
+    for limit in LIMITS:
+        if (bound := getattr(budget, limit.name)) is None:
             continue
-        value: float | None
-        if name == "min_top1":
-            value = candidate.top1
-        elif name == "min_input":
-            value = find_entry(candidate.name).min_input_size
-        else:
-            cost = getattr(candidate.cost, kind.figure)
-            value = None if cost is None else cost / kind.per
-        found.append(Check(name, value, bound))
+        value = _figure(candidate, limit)
+        found.append(Check(limit.name, None if value is None else value / limit.unit, bound))
     return found
 
 
@@ -142,34 +216,13 @@ def refused(candidate: Candidate, budget: Budget) -> tuple[str, str]:
     return "needs_weights", "no pretrained weights to use"
 
 
-def nearest_misses(candidates: Iterable[Candidate], budget: Budget) -> str:
-    """Say what nearly meets the budget, and which limits would have to be what.
-
-    One network, the nearest, for each set of limits that would have to give way; up to three
-    sets, and of up to three limits if there are any such. Limits on figures that nobody looked
-    at, because another was broken before, are named; such networks come last.
-
-    Args:
-        candidates: Networks that would do but for the budget.
-        budget: What none of them meets.
-    """
-    nearest: dict[tuple[str, ...], tuple[tuple[bool, bool, bool, float], str]] = {}
-    for candidate in candidates:
-        found = [each for each in checks(candidate, budget) if each.excess > 1]
-        broken = [each for each in found if each.value is not None] or found
-        unseen = [each.name for each in found if each not in broken]
-        wish, why = refused(candidate, budget)
-        if not wish and candidate.dropped_by == "licence":
-            wish, why = "licence", candidate.reason
-        names = tuple([each.name for each in broken] + ([wish] if wish else []))
-        told = [f"{each.words} ({each.remedy})" for each in broken]
-        told += [f"{why} (leave {wish} out)"] if wish else []
-        open_end = f", {' and '.join(unseen)} not looked at" if unseen else ""
-        worst = max([each.excess for each in broken], default=1.0)
-        rank = (len(names) > _MISSES, bool(unseen), bool(wish), worst)
-        if names and (names not in nearest or rank < nearest[names][0]):
-            nearest[names] = (rank, f"{candidate.name}: {' and '.join(told)}{open_end}")
-    return "; or ".join([words for _, words in sorted(nearest.values())[:_MISSES]])
+def _figure(candidate: Candidate, limit: Limit) -> float | None:
+    if not limit.figure:
+        return find_entry(candidate.name).min_input_size
+    if limit.figure == "top1":
+        return candidate.top1
+    value: float | None = getattr(candidate.cost, limit.figure)
+    return value
 
 
 def _raised(value: float) -> float:

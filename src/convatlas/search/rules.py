@@ -22,7 +22,7 @@ from convatlas.search.candidate import Candidate, Task
 from convatlas.search.figures import Figure, Origin
 from convatlas.search.limits import refused
 
-__all__ = ["MANY_PHOTOS", "RULES", "candidate_of", "is_few", "made_for", "priced"]
+__all__ = ["MANY_PHOTOS", "RULES", "candidate_of", "is_few", "is_priced", "made_for", "priced"]
 
 MANY_PHOTOS = 100_000
 """Photos from which on training from scratch is considered; ImageNet-1k has 1,281,167."""
@@ -47,16 +47,13 @@ def is_few(data: Task | None) -> bool:
 
 
 def candidate_of(entry: Entry, data: Task | None, budget: Budget, *, pretrained: bool) -> Candidate:
-    """Return a network as it would be built, with the costs of the catalogue."""
+    """Return a network as it would be built, with its costs as far as the catalogue knows them.
+
+    Those of photos are for their classes and channels; those of small images, and of weights for
+    another input, still the catalogue's own: see :func:`is_priced`.
+    """
     weights = _weights(entry, data, budget) if pretrained else None
-    costs = find_costs(entry.name)
-    cost = Cost(
-        params=entry.params,
-        macs=entry.macs,
-        size_bytes=costs.size_bytes,
-        memory_bytes=costs.memory_bytes,
-        train_bytes=costs.train_bytes,
-    )
+    cost = _cost(entry, entry.num_classes, entry.in_channels)
     candidate = Candidate(
         name=entry.name,
         weights=weights.source if weights else None,
@@ -73,7 +70,23 @@ def candidate_of(entry: Entry, data: Task | None, budget: Budget, *, pretrained:
     if entry.top1 is not None:
         top1 = Figure(entry.top1, "published", f"{entry.accuracy_source}, on {entry.dataset}")
         candidate = replace(candidate, figures={"top1": top1, **candidate.figures})
-    return candidate if data is None else _fitted(candidate, data, weights)
+    return candidate if data is None else _fitted(candidate, entry, data, weights)
+
+
+def is_priced(candidate: Candidate, budget: Budget | None = None) -> bool:
+    """Whether the catalogue could tell what a candidate costs for the images.
+
+    Args:
+        candidate: As :func:`candidate_of` gives it.
+        budget: Its limits on memory ask for that as well; None for no such limits.
+    """
+    if candidate.stem or candidate.input_size != find_entry(candidate.name).input_size:
+        return False
+    if budget is None:
+        return True
+    cost = candidate.cost
+    wanted = (budget.max_memory, cost.memory_bytes), (budget.train_memory, cost.train_bytes)
+    return all(limit is None or known is not None for limit, known in wanted)
 
 
 def made_for(
@@ -130,14 +143,45 @@ def _weights(entry: Entry, data: Task | None, budget: Budget) -> WeightSource | 
     return at_hand
 
 
-def _fitted(candidate: Candidate, data: Task, weights: WeightSource | None) -> Candidate:
-    """Return the candidate with the input, channels and stem that the data want."""
-    if weights:
-        return replace(candidate, input_size=weights.input_size)
+def _fitted(
+    candidate: Candidate, entry: Entry, data: Task, weights: WeightSource | None
+) -> Candidate:
+    """Return the candidate with the input, channels, stem and classes that the data want."""
     if data.small:
         size = max(data.image_size, 8)
         return replace(candidate, input_size=size, in_channels=data.channels, stem="small")
-    return replace(candidate, in_channels=data.channels)
+    fitted = replace(candidate, in_channels=data.channels)
+    if weights:
+        fitted = replace(candidate, input_size=weights.input_size)
+    if not is_priced(fitted):
+        return fitted
+    cost = _cost(entry, data.num_classes, fitted.in_channels)
+    return priced(fitted, cost, data.num_classes)
+
+
+def _cost(entry: Entry, num_classes: int, in_channels: int) -> Cost:
+    """Return what a network costs at its own input; memory only where that is known exactly.
+
+    Classes are in the last layer and channels in the first, so both add straight lines.
+    """
+    costs = find_costs(entry.name)
+    classes, channels = num_classes - entry.num_classes, in_channels - entry.in_channels
+    params = classes * costs.class_params + channels * costs.channel_params
+
+    def memory(own: int, per_class: int | None) -> int | None:
+        if (classes, channels) == (0, 0):
+            return own
+        if per_class is None or classes > 0 or channels:
+            return None
+        return own + classes * per_class
+
+    return Cost(
+        params=entry.params + params,
+        macs=entry.macs + classes * costs.class_macs + channels * costs.channel_macs,
+        size_bytes=costs.size_bytes + 4 * params,
+        memory_bytes=memory(costs.memory_bytes, costs.class_memory_bytes),
+        train_bytes=memory(costs.train_bytes, costs.class_train_bytes),
+    )
 
 
 def _some_pretrained(candidates: Sequence[Candidate], data: Task | None) -> bool:

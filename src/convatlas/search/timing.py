@@ -17,8 +17,8 @@ from convatlas.search.limits import judged
 
 __all__ = ["Forecaster", "Timer", "in_time"]
 
-Timer = Callable[[Candidate], float]
-"""Measures the milliseconds of a candidate for one image."""
+Timer = Callable[[Candidate], Figure]
+"""Measures the milliseconds of a candidate for one image; whatever it gives counts as measured."""
 
 Forecaster = Callable[[Candidate], Figure | None]
 """Predicts them with an interval, or does not know; without an upper end, they are the least."""
@@ -87,7 +87,7 @@ def _expected(candidate: Candidate, figure: Figure | None, budget: Budget) -> Ca
 
 def _measured(candidate: Candidate, budget: Budget, timer: Timer) -> Candidate:
     """Return the candidate with its measured time, kept or dropped by it."""
-    figure = Figure(timer(candidate), "measured", f"one image on this machine, {budget.on}")
+    figure = replace(timer(candidate), origin="measured")
     return judged(replace(_timed(candidate, figure), kept=True, dropped_by=""), budget)
 
 
