@@ -1,6 +1,6 @@
 # Every target runs in the active environment: pip install -c constraints.txt -e '.[dev]'
 
-.PHONY: run test test-slow test-full-size test-gpu check docs bench bench-decoding bench-networks bench-peers bench-training bench-predictions format
+.PHONY: run test test-slow test-full-size test-end-to-end test-gpu check docs bench bench-decoding bench-networks bench-peers bench-training bench-predictions format
 
 # the environment of tools/oracles/build_environment.py, with torchvision and timm
 ORACLES ?= $(HOME)/.cache/convatlas/oracles/bin/python
@@ -18,6 +18,9 @@ test-slow:      ## every network at full size, and real training runs
 
 test-full-size: ## only that: one image of its own size through every network
 	pytest -m slow tests/models/test_promises.py -k full_size
+
+test-end-to-end: ## the main job against the separate commands: digits, HYMENOPTERA=folder, MNIST=folder
+	pytest -m slow -rs tests/end_to_end
 
 test-gpu:       ## the checks that need a CUDA device
 	pytest -m gpu
