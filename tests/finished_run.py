@@ -9,7 +9,7 @@ from PIL import Image
 
 EVIL = '</script><img src=x onerror="alert(1)"> & “猫” {{ 7*7 }} $x$'
 CLASSES = ["zero", EVIL, "two"]
-CONFUSION = [[9, 1, 0], [3, 7, 0], [0, 0, 10]]
+CONFUSION = [[0, 0, 9], [0, 1, 1], [1, 0, 3], [1, 1, 7], [2, 2, 10]]  # true, predicted, images
 OPTIONAL = ("data", "choice", "metrics", "cost", "explain", "parity", "plan")
 
 
@@ -32,7 +32,7 @@ def evaluation():
         "expected_calibration_error": 2 / 30,
         "macro_f1": 0.865,
         "classes": classes,
-        "confusion": CONFUSION,
+        "confusion_cells": CONFUSION,
         "mistakes": [],
     }
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import tempfile
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime.quantization
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from convatlas.deploy import quantize
 from convatlas.deploy.export import ExportedModel, export_onnx
 from convatlas.deploy.quantize import QuantizedModel, quantize_onnx
 from convatlas.deploy.record import METADATA_KEY, ExportRecord
@@ -133,6 +138,88 @@ def test_ctrl_c_leaves_nothing(exported: ExportedModel, aside: Path, tmp_path: P
 
 def fails(*_: object, **__: object) -> None:
     raise ValueError("no range for tensor x\nand more")
+
+
+def test_the_tools_own_files_lie_beside_the_result_until_it_is_there(
+    exported: ExportedModel, aside: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    found: list[str] = []
+
+    def look(done: int, total: int) -> None:
+        assert not list(aside.iterdir())
+        found.extend(path.name for path in folder.rglob("*.onnx"))
+
+    quantize_onnx(exported.path, folder / "a.onnx", photos(1), progress=look)
+    assert "plain.onnx" in found
+    assert len(found) > 1  # the file in which ranges are found, wherever the tool makes it
+    assert tempfile.gettempdir() == str(aside)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "a.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("error", "free"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 10**12),
+        (ValueError("Error parsing message: wire format was corrupt"), 1000),  # half a file
+    ],
+    ids=["told", "not told"],
+)
+def test_a_full_disk_is_told(
+    exported: ExportedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    free: int,
+) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(onnxruntime.quantization, "quantize_static", fill)
+    monkeypatch.setattr(quantize.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(OutputError) as caught:
+        quantize_onnx(exported.path, tmp_path / "a.onnx", photos(1))
+    message = str(caught.value)
+    assert message.startswith(f"cannot write {tmp_path}: No space left on device while quantising")
+    assert message.endswith("; free some space or choose another disk")
+    assert not list(tmp_path.iterdir())
+
+
+def masked_attention(path: Path) -> Path:
+    """Write softmax(x + mask) · x, of whose mask a value is −∞."""
+    mask = np.array([[0.0, -np.inf], [0.0, 0.0]], dtype=np.float32)
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"], "relu"),
+        helper.make_node("Add", ["positive", "mask"], ["masked"]),
+        helper.make_node("Softmax", ["masked"], ["shares"], "softmax"),
+        helper.make_node("MatMul", ["shares", "positive"], ["y"], "product"),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(mask, "mask")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+def test_what_a_mask_makes_infinite_is_left_in_single_precision(tmp_path: Path) -> None:
+    path = masked_attention(tmp_path / "masked.onnx")
+    names = quantize.infinite_nodes(path)
+    assert names == [onnx.load(path).graph.node[1].name, "softmax"]
+    assert names[0]  # which had none
+
+
+def test_a_network_without_infinite_values_is_quantised_whole(exported: ExportedModel) -> None:
+    assert quantize.infinite_nodes(exported.path) == []
+
+
+def test_ranges_that_are_no_numbers_are_one_clear_reason(
+    exported: ExportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def divide(*_: object, **__: object) -> None:
+        warnings.warn("invalid value encountered in divide", RuntimeWarning, stacklevel=1)
+
+    monkeypatch.setattr(onnxruntime.quantization, "quantize_static", divide)
+    with pytest.raises(ExportError, match="an activation is infinite or not a number"):
+        quantize_onnx(exported.path, tmp_path / "a.onnx", photos(1))
 
 
 def test_what_cannot_be_quantised(

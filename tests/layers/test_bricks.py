@@ -117,3 +117,21 @@ def test_rectified_class_maps_begin_faint():
     faint_class_maps(maps)
     assert maps.conv.weight.std().item() == pytest.approx(0.01, rel=0.05)
     faint_class_maps(convolved_classifier(512, 0))
+
+
+def test_not_all_rectified_class_maps_can_sink():
+    """Softmax's gradients add up to 0 over the classes: above zero, the mean logit stays 1."""
+    torch.manual_seed(0)
+    maps = convolved_classifier(64, 10)
+    faint_class_maps(maps)
+    features, labels = torch.rand(10, 64, 2, 2), torch.arange(10)
+    start = maps(features).mean().item()
+    optimiser = torch.optim.SGD(maps.parameters(), 0.05, momentum=0.9)
+    for _ in range(20):
+        logits = maps(features)
+        assert logits.mean().item() == pytest.approx(start, abs=1e-4)
+        optimiser.zero_grad()
+        F.cross_entropy(logits, labels).backward()
+        optimiser.step()
+    assert start == pytest.approx(1, abs=0.1)
+    assert (maps(features) > 0).all()

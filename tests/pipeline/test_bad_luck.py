@@ -428,8 +428,7 @@ class Trouble:
         self.name, self.errors = name, [*errors]
 
     def __call__(self, source, target):
-        aside = Path(target).parent.name.startswith("convatlas-")  # where files are tried out
-        if Path(target).name == self.name and self.errors and not aside:
+        if Path(target).name == self.name and self.errors:
             raise self.errors.pop(0)
         self._replace(source, target)
 

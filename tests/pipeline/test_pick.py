@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
+from convatlas.analysis.latency import Latency
 from convatlas.analysis.machine import Ceilings
 from convatlas.data.source import open_source
 from convatlas.data.statistics import describe_source
 from convatlas.errors import BudgetError, OptionError
-from convatlas.pipeline import preparation
+from convatlas.pipeline.choice_record import choice_record
+from convatlas.pipeline.choosing import answer
 from convatlas.pipeline.preparation import Prepared, pick, task_of
 from convatlas.pipeline.settings import RunSettings
+from convatlas.render.choice import training_sentence
+from convatlas.render.units import seconds_text
 from convatlas.search.budget import Budget
+from small_digits import Quiet
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +33,17 @@ def timed(monkeypatch):
     """Every measurement takes 5 ms and is remembered."""
     asked = []
 
-    class Timed:
-        median_ms = 5.0
-
     def measure(model, size, *, in_channels):
         asked.append((sum(p.numel() for p in model.parameters()), size, in_channels))
-        return Timed
+        return Latency(5.0, 4.5, 6.5, batch=1, threads=3)
 
-    monkeypatch.setattr(preparation, "measure_latency", measure)
+    monkeypatch.setattr("convatlas.analysis.latency.measure_latency", measure)
     return asked
 
 
 def _ceilings(monkeypatch, gflops):
-    monkeypatch.setattr(preparation, "measure_ceilings", lambda: Ceilings(gflops, 10.0))
+    found = Ceilings(gflops, 10.0)
+    monkeypatch.setattr("convatlas.analysis.machine.measure_ceilings", lambda: found)
 
 
 def test_the_task_knows_every_class(digits):
@@ -54,6 +59,45 @@ def test_without_calibration_three_networks_are_measured(digits, timed, monkeypa
     kept = [candidate for candidate in choice.candidates if candidate.kept]
     assert [c.figures["latency_ms"].origin for c in kept] == ["measured"] * 3
     assert [asked[1:] for asked in timed] == [(8, 1)] * 3
+
+
+def test_a_run_and_the_command_tell_a_measured_time_alike(digits, timed, monkeypatch):
+    _ceilings(monkeypatch, 1e9)
+    budget = Budget(max_latency_ms=10, max_macs=10e6)
+    choices = pick(RunSettings(budget=budget), digits), answer(budget, "digits", Quiet()).choice
+    ours, theirs = (choice_record(choice)["chosen"]["figures"] for choice in choices)
+    assert ours == theirs
+    assert ours["latency_ms"] == {
+        "value": 5.0,
+        "origin": "measured",
+        "source": "one image of 8 px on this machine, threads: 3; 10th to 90th percentile",
+        "low": 4.5,
+        "high": 6.5,
+    }
+
+
+def test_the_training_is_timed_where_a_run_would_train(digits, monkeypatch):
+    class Elsewhere:
+        device = torch.device("meta")  # there is everywhere one
+
+    trained = []
+
+    def step(model, images, *, runs):
+        trained.append((images.device, len(images), {p.device for p in model.parameters()}))
+        return Latency(20.0, 19.0, 21.0, batch=len(images), threads=1)
+
+    def of_the_processor(*_):
+        raise AssertionError("the prices are those of the processor")
+
+    monkeypatch.setattr("convatlas.train.distributed.Workers", Elsewhere)
+    monkeypatch.setattr("convatlas.analysis.training_time.measure_step", step)
+    monkeypatch.setattr("convatlas.analysis.calibration.load_calibration", object)
+    monkeypatch.setattr("convatlas.analysis.forecast.predict_latency", of_the_processor)
+    training = answer(Budget(max_macs=10e6), "digits", Quiet()).training
+    assert (training.device, training.origin, training.step_ms) == ("meta", "measured", 20.0)
+    # 50 billion multiply-accumulates are more than a batch of so small a network.
+    assert trained == [(Elsewhere.device, training.batch_size, {Elsewhere.device})]
+    assert f"{seconds_text(training.seconds)} on the meta: " in training_sentence(asdict(training))
 
 
 def test_what_cannot_be_in_time_is_not_measured(digits, timed, monkeypatch):

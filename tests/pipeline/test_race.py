@@ -15,7 +15,7 @@ import pytest
 from convatlas.data.source import Splits
 from convatlas.errors import CheckpointError, DataError, OptionError, OutputError
 from convatlas.pipeline import race as racing_module
-from convatlas.pipeline.preparation import fitting_recipe, prepare
+from convatlas.pipeline.preparation import fitting_recipe, prepare, task_of
 from convatlas.pipeline.race import (
     RACE_FILE,
     STUDY_FILE,
@@ -25,10 +25,12 @@ from convatlas.pipeline.race import (
 )
 from convatlas.pipeline.race_study import RaceStudy
 from convatlas.pipeline.race_training import race_recipe
+from convatlas.pipeline.sole import LOCK_FILE
 from convatlas.pipeline.training import make_job, train
 from convatlas.pipeline.watching import Watch
 from convatlas.search.budget import Budget
-from convatlas.search.choose import Choice
+from convatlas.search.choose import Choice, choose
+from convatlas.search.figures import Figure
 from convatlas.search.halving import rungs
 from convatlas.tasks.metrics import wilson_interval
 from convatlas.train.checkpoint import RunFolder
@@ -271,10 +273,35 @@ def test_a_choice_is_raced_by_its_best_networks(prepared, data, tmp_path):
         race_shortlist(choice, data, Path(data) / "race", Counting(), settings)
 
 
+def test_a_race_goes_on_with_its_networks_though_times_have_changed(prepared, data, tmp_path):
+    settings = RaceSettings(networks=2, epochs=1, factor=2)
+    task = task_of(prepared)
+
+    def chosen(slow, limit=10.0):
+        """A choice that measures: 5 ms for all networks but the slow ones."""
+
+        def timer(each):
+            return Figure(20.0 if each.name in slow else 5.0, "measured")
+
+        return choose(Budget(max_latency_ms=limit, max_macs=20e6), task, timer=timer)
+
+    first, later = chosen(()), chosen(("cifar_resnet20",))
+    names = [[e.name for e in choice.candidates if e.kept][:2] for choice in (first, later)]
+    assert names == [["cifar_resnet20", "cifar_resnet32"], ["cifar_resnet32", "cifar_resnet44"]]
+    whole = race_shortlist(first, data, tmp_path / "whole", Counting(), settings)
+    with pytest.raises(Interrupted):
+        race_shortlist(first, data, tmp_path / "two", Counting(stop_at=5), settings)
+    found = race_shortlist(later, data, tmp_path / "two", Counting(), settings)
+    assert timeless(found) == timeless(whole)
+    other = chosen(("cifar_resnet20",), limit=11.0)
+    with pytest.raises(CheckpointError, match=r"holds another race .*with cifar_resnet44"):
+        race_shortlist(other, data, tmp_path / "two", Counting(), settings)
+
+
 def test_odd_names_of_folders_are_only_names(prepared, tmp_path):
     folder = tmp_path / "a?b=1&c %20 {SCHEMA_VERSION} #é"
     run_race(prepared, folder, Counting(), names=NAMES[:1])
-    assert {path.name for path in folder.iterdir()} == {RACE_FILE, STUDY_FILE, NAMES[0]}
+    assert {path.name for path in folder.iterdir()} == {LOCK_FILE, RACE_FILE, STUDY_FILE, NAMES[0]}
 
 
 def test_what_cannot_be_raced_is_said_in_one_line(prepared, tmp_path):
@@ -314,8 +341,8 @@ def test_the_first_rung_shows_enough_images_and_the_last_is_no_longer_than_the_r
     assert epochs(1_500) == [2, 6]
     assert epochs(100) == [5, 15]
     assert epochs(100, factor=2) == [5, 10, 20]
-    nine = [replace(shortlist[0], name=str(number)) for number in range(27)]
-    assert [rung.epochs for rung in RaceSettings().rungs_for(nine, 100)] == [1, 3, 9, 27]
+    many = shortlist[:1] * 27
+    assert [rung.epochs for rung in RaceSettings().rungs_for(many, 100)] == [1, 3, 9, 27]
     assert epochs(100, epochs=7) == [7, 21]
 
 

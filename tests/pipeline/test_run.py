@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_the_digits_choose_a_small_net_and_leave_every_file(outcome):
     names = {path.name for path in outcome.folder.iterdir()}
     assert names >= {
         *("run.json", "data.json", "choice.json", "recipe.toml", "cost.json", "metrics.json"),
-        *("stages.json", "plan.json", "evaluation.json", "predictions.json"),
+        *("stages.json", "plan.json", "predictions.json"),
         *("metrics.jsonl", "explain.json", "parity.json", "trained.json", "trained.safetensors"),
         *(
             "model.onnx",
@@ -254,14 +255,11 @@ def test_a_resumed_run_keeps_the_weights_it_began_with(outcome, monkeypatch):
 def test_the_figures_are_those_of_convatlas_evaluate(outcome, tmp_path):
     folder = tmp_path / outcome.folder.name
     shutil.copytree(outcome.folder, folder)
-    ours = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    for name in ("evaluation.json", "predictions.json", "predictions.safetensors"):
+    for name in ("predictions.json", "predictions.safetensors"):
         (folder / name).unlink()
     evaluate_runs([folder], EvaluationSettings(), Quiet())
-    assert json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) == ours
-    metrics = _json(outcome, "metrics")
-    for name in ("evaluation", "intervals", "calibration", "temperature_scaling"):
-        assert metrics[name] == ours[name]
+    theirs = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert {**theirs, "scratch": None} == _json(outcome, "metrics")
 
 
 def test_a_finished_run_is_left_as_it_is_and_one_stage_can_be_repeated(
@@ -320,16 +318,21 @@ class Clock(Quiet):
         self.seconds += self.seconds_per_step
 
 
+def rehearsed(seconds):
+    """Return what stands for a rehearsal that took so long."""
+    return lambda *_: SimpleNamespace(seconds=lambda *_: seconds)
+
+
 @pytest.mark.parametrize(("seconds_per_step", "epochs"), [(1.0, 4), (2.0, 2)])
 def test_the_time_limit_is_kept(tmp_path, monkeypatch, shipped_already, seconds_per_step, epochs):
-    clock = Clock(seconds_per_step)
-    limit = partial(TimeLimit, now=lambda: clock.seconds)
-    monkeypatch.setattr("convatlas.pipeline.run.TimeLimit", limit)
+    clock = limited(monkeypatch, seconds_per_step)
     monkeypatch.setattr(planning, "measure_pace", lambda *_: Pace(1000.0, 1000.0, 0.0))
+    monkeypatch.setattr(run_stages, "rehearse", rehearsed(20.0))
     settings = RunSettings(model="lenet5", time_limit=225.0)  # 45 steps of a second an epoch
     outcome = run(settings, tmp_path, clock)
     plan, last = _json(outcome, "plan"), _json(outcome, "last")
     assert (plan["epochs"], plan["recipe_epochs"]) == (4, 30)
+    assert (plan["reserve_seconds"], plan["reserve_source"]) == (24.0, "rehearsal")
     assert last["epochs_done"] == epochs
     assert clock.seconds <= 225 - plan["reserve_seconds"] + seconds_per_step
     stopped = any(line.startswith("the time is up after 2 of 4") for line in clock.lines)
@@ -342,6 +345,95 @@ def test_the_time_limit_is_kept(tmp_path, monkeypatch, shipped_already, seconds_
     again = Quiet()
     resume(outcome.folder, again)  # it does not train on
     assert _skipped(again) == STAGES
+
+
+def limited(monkeypatch, seconds_per_step):
+    """Return a clock that time limits go by."""
+    clock = Clock(seconds_per_step)
+    limit = partial(TimeLimit, now=lambda: clock.seconds)
+    monkeypatch.setattr("convatlas.pipeline.run.TimeLimit", limit)
+    return clock
+
+
+def test_a_run_that_is_planned_again_keeps_the_time_that_its_stages_took(
+    tmp_path, monkeypatch, shipped_already
+):
+    clock = limited(monkeypatch, 0.0)
+    monkeypatch.setattr(run_stages, "rehearse", rehearsed(1.0))
+    images = write_digits(tmp_path / "images")
+    settings = RunSettings(data=str(images), model="lenet5", epochs=1, time_limit=1000.0)
+    folder = run(settings, tmp_path / "runs", clock).folder
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    record["seconds"] |= {"evaluate": 10.0, "explain": 20.0, "ship": 30.0, "report": 40.0}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    outcome = resume(folder, clock, "plan")
+    plan = _json(outcome, "plan")
+    assert (plan["reserve_seconds"], plan["reserve_source"]) == (120.0, "earlier pass")
+
+
+def test_a_run_that_took_longer_than_it_may_says_why(tmp_path, monkeypatch, shipped_already):
+    clock = limited(monkeypatch, 0.0)
+    monkeypatch.setattr(run_stages, "rehearse", rehearsed(10.0))
+
+    def slow_page(folder):
+        clock.seconds += 90
+        return folder / "run.json"
+
+    monkeypatch.setattr(run_stages, "write_report", slow_page)
+    images = write_digits(tmp_path / "images")
+    settings = RunSettings(data=str(images), model="lenet5", epochs=1, time_limit=60.0)
+    run(settings, tmp_path / "runs", clock)
+    words = "the run took 1 min 30 s, and its time limit is 1 min: what follows on the training"
+    assert clock.lines[-1].startswith(words)
+    assert clock.lines[-1].endswith("of 12.0 s kept for it")
+
+
+def test_scratch_that_is_asked_for_after_the_time_is_up_is_trained(
+    tmp_path, monkeypatch, shipped_already
+):
+    clock = limited(monkeypatch, 1.0)
+    monkeypatch.setattr(planning, "measure_pace", lambda *_: Pace(1000.0, 1000.0, 0.0))
+    monkeypatch.setattr(run_stages, "rehearse", rehearsed(10.0))
+    settings = RunSettings(
+        data=str(write_digits(tmp_path / "images")),  # 48 images, 2 steps an epoch
+        model="lenet5",
+        epochs=5,
+        time_limit=40.0,
+        compare_scratch=True,
+    )
+    folder = run(settings, tmp_path / "runs", clock).folder
+    stages = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
+    (folder / "stages.json").write_text(json.dumps(stages | {"seconds": 1000.0}), encoding="utf-8")
+    resume(folder, clock, "scratch")
+    last = json.loads((folder / "scratch" / "last.json").read_text(encoding="utf-8"))
+    assert last["epochs_done"] == 5
+    assert "the time limit of 40.0 s counts from this start" in clock.lines
+
+
+def test_the_seconds_of_a_stopped_training_count(tmp_path, monkeypatch):
+    seconds = iter((0.0, 100.0, 200.0, 230.0, 300.0, 303.0, 310.0, 350.0))
+    clock = SimpleNamespace(perf_counter=lambda: next(seconds))
+    monkeypatch.setattr("convatlas.pipeline.records.time", clock)
+
+    def train(stop=None, **how):
+        with Logbook(tmp_path, SHORT.to_dict()).stage("train", **how):
+            if stop:
+                raise stop
+
+    def taken():
+        return json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["seconds"]["train"]
+
+    with pytest.raises(KeyboardInterrupt):
+        train(KeyboardInterrupt())
+    assert taken() == 100
+    train()
+    assert taken() == 130
+    train(anew=True)
+    assert taken() == 3
+    killed = Logbook(tmp_path, SHORT.to_dict())
+    killed.stage("train").__enter__()
+    killed.save()  # as the heart beats, 40 s after
+    assert taken() == 43
 
 
 def test_training_that_gains_nothing_ends_and_the_held_out_images_do_not_tell(

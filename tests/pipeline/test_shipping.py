@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from torch import nn
 
 from convatlas.deploy.runtime import OnnxClassifier
-from convatlas.errors import ExportError, OptionError
+from convatlas.errors import ExportError, OptionError, OutputError
 from convatlas.pipeline import shipping
 from convatlas.pipeline.shipping import Photos, ship
 from convatlas.pipeline.trained import TrainedModel
@@ -165,6 +167,27 @@ def test_a_network_that_cannot_be_quantised_is_shipped(exported, tmp_path, monke
     assert names(tmp_path) == ["model.json", "model.onnx", "predict.py"]
 
 
+def test_a_disk_that_is_full_ends_the_run_and_is_no_fault_of_the_network(
+    exported, tmp_path, monkeypatch
+):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("onnxruntime.quantization.quant_pre_process", fill)
+    with pytest.raises(OutputError, match=r"cannot write .*: No space left on device while"):
+        ship(*work(), tmp_path)
+    assert names(tmp_path) == ["model.json", "model.onnx", "predict.py"]
+
+
+def test_what_a_killed_process_had_aside_is_removed(exported, tmp_path):
+    (tmp_path / ".quantising-abc").mkdir()
+    (tmp_path / ".quantising-abc" / "plain.onnx").touch()
+    ship(*work(), tmp_path, 1.0)
+    assert names(tmp_path) == [
+        *("model.int8.json", "model.int8.onnx", "model.json", "model.onnx", "predict.py")
+    ]
+
+
 def test_ctrl_c_leaves_no_half_of_it(exported, tmp_path, aside):
     def stop(done: int, total: int) -> Any:
         raise KeyboardInterrupt
@@ -198,4 +221,4 @@ def test_photos_are_decoded_when_they_are_asked_for():
     [(3, 5, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (10, 4, [0, 2, 5, 7]), (7, 1, [0])],
 )
 def test_places_are_spread_evenly(images, most, places):
-    assert shipping._spread(images, most) == places
+    assert shipping.spread(images, most) == places

@@ -23,8 +23,12 @@ class Clock:
 class Log:
     """Stands for the logbook."""
 
+    def __init__(self):
+        self.stages = []
+
     @contextmanager
-    def stage(self, name):
+    def stage(self, name, *, anew):
+        self.stages.append((name, anew))
         yield
 
 
@@ -36,9 +40,11 @@ class Chain:
         self.words = {"a": "1", "b": "2", "c": "3"}
         self.asks = {"a": 1, "b": 1, "c": 1}
         self.fails = None
+        self.goes_on = False
         self.done = []
         self.renewed = []
         self.told = []
+        self.log = Log()
 
     def work(self, name):
         self.done.append(name)
@@ -55,15 +61,16 @@ class Chain:
                 asks={"setting": self.asks[name]},
                 reads=() if name == "a" else (chr(ord(name) - 1),),
                 renew=lambda name=name: self.renewed.append(name),
+                goes_on=self.goes_on,
             )
             for name in "abc"
         ]
 
     def go(self, again=None, limit=None):
         """Carry the stages out as a new process would, and return those that were done."""
-        self.done, self.told = [], []
+        self.done, self.told, self.log = [], [], Log()
         book = StageBook(self.folder, self.told.append, limit or TimeLimit(None), again)
-        book.carry_out(self.stages(), Log())
+        assert book.carry_out(self.stages(), self.log) == self.done
         return "".join(self.done)
 
 
@@ -185,9 +192,44 @@ def test_the_limit_counts_every_start_and_no_pause_between(chain):
     clock.seconds = 5010
     chain.go(limit=second)
     assert (second.spent, second.left) == (40, 60)
-    second.begin_anew()
-    assert (second.spent, second.left) == (0, 100)
+    assert second.begin_anew()
+    assert (second.spent, second.left) == (10, 90)  # of this start
+    assert not second.begin_anew()
     assert TimeLimit(None, now=clock).left == float("inf")
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(100, 1), (None, 0)])
+def test_a_stage_that_is_asked_for_has_the_whole_limit_again_and_that_is_said(
+    chain, seconds, lines
+):
+    clock = Clock()
+    first = TimeLimit(seconds, now=clock)
+    clock.seconds = 150
+    chain.go(limit=first)
+    second = TimeLimit(seconds, 5.0, now=clock)
+    clock.seconds = 152
+    chain.go(again="c", limit=second)
+    assert chain.told.count("the time limit of 1 min 40 s counts from this start") == lines
+    assert second.spent == 7
+    assert json.loads((chain.folder / STAGES_FILE).read_text())["seconds"] == 7
+
+
+def test_a_stage_that_is_done_again_is_timed_anew_and_one_that_goes_on_is_not(chain):
+    chain.fails = "b"
+    with pytest.raises(KeyboardInterrupt):
+        chain.go()
+    chain.fails = None
+    chain.go()
+    assert chain.log.stages == [("b", False), ("c", False)]
+    chain.go(again="c")
+    assert chain.log.stages == [("c", True)]
+    (chain.folder / "b").unlink()
+    chain.go()
+    assert chain.log.stages == [("b", True)]
+    (chain.folder / "b").unlink()
+    chain.goes_on = True
+    chain.go()
+    assert chain.log.stages == [("b", False)]
 
 
 def test_the_seconds_of_a_stopped_stage_count_too(chain):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import coo_array
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
@@ -44,7 +45,11 @@ def test_every_number_agrees_with_scikit_learn(classes: int) -> None:
     assert found.loss_nats == pytest.approx(sklearn_metrics.log_loss(true, probable))
     top5 = sklearn_metrics.top_k_accuracy_score(true, probable, k=5)
     assert found.top5_accuracy == pytest.approx(top5)
-    assert np.array_equal(found.confusion, sklearn_metrics.confusion_matrix(true, called))
+    matrix = sklearn_metrics.confusion_matrix(true, called)
+    assert np.array_equal(found.confusion, matrix)
+    sparse = coo_array(matrix)
+    cells = zip(sparse.row, sparse.col, sparse.data, strict=True)
+    assert found.as_dict()["confusion_cells"] == [[int(part) for part in cell] for cell in cells]
     columns = sklearn_metrics.precision_recall_fscore_support(true, called)
     for scores, row in zip(found.classes, zip(*columns, strict=True), strict=True):
         assert (scores.precision, scores.recall, scores.f1, scores.support) == pytest.approx(row)
@@ -135,7 +140,8 @@ def test_it_becomes_json() -> None:
     document = json.loads(json.dumps(found.as_dict()))
     assert document["accuracy_interval"] == list(found.accuracy_interval)
     assert document["classes"][0].keys() == {"label", "precision", "recall", "f1", "support"}
-    assert document.keys() == set(Evaluation.__slots__)
+    names = {*Evaluation.__slots__, "confusion_cells"} - {"confusion"}
+    assert document.keys() == names
 
 
 def test_the_order_of_the_images_does_not_matter() -> None:
@@ -163,3 +169,13 @@ def test_bad_labels_are_told_in_one_line(labels: list[int], message: str) -> Non
     with pytest.raises(DataError, match=message) as caught:
         evaluate_predictions(given)
     assert "\n" not in str(caught.value)
+
+
+def test_a_thousand_classes_are_told_in_the_cells_that_are_not_zero() -> None:
+    labels = torch.arange(2000) % 1000
+    logits = torch.eye(1000)[labels]
+    logits[0] = torch.eye(1000)[7]
+    record = evaluate_predictions(Predictions(logits, labels, torch.arange(2000))).as_dict()
+    assert "confusion" not in record
+    assert record["confusion_cells"][:3] == [[0, 0, 1], [0, 7, 1], [1, 1, 2]]
+    assert len(record["confusion_cells"]) == 1001

@@ -373,6 +373,20 @@ def test_stage_by_stage_the_network_thaws_and_its_statistics_with_it(tmp_path: P
     assert moved == [*expected, {"head", "stages.1", "stages.0", "stem"}]
 
 
+def test_an_epoch_that_was_interrupted_took_the_seconds_of_both_parts(tmp_path: Path) -> None:
+    recipe = recipe_of({"training.epochs": 2})
+    with pytest.raises(Interrupted):
+        train(tmp_path, recipe, stop_after_steps=2)
+    path = tmp_path / "last.json"
+    meta = json.loads(path.read_text())
+    assert meta["seconds"] > 0
+    path.write_text(json.dumps(meta | {"seconds": 5000.0}))
+    first, second = train(tmp_path, recipe, resume=True).epochs
+    assert 5000 < first.seconds < 6000
+    assert first.images_per_second == pytest.approx(24 / first.seconds)
+    assert second.seconds < 1000
+
+
 def test_a_loss_that_is_nan_stops_with_step_rate_and_advice(tmp_path: Path) -> None:
     recipe = recipe_of({"training.epochs": 2, "optimizer.lr": 0.25, "schedule.name": "constant"})
     run = RunFolder(tmp_path)

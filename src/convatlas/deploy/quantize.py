@@ -7,27 +7,38 @@ prepared by the file's own record. It knows neither the network nor how good the
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from convatlas.deploy.agreement import Floats
 from convatlas.deploy.export import INPUT_NAME
 from convatlas.deploy.record import METADATA_KEY, ExportRecord
 from convatlas.deploy.runtime import OnnxClassifier
-from convatlas.errors import ConvAtlasError, DataError, ExportError, OptionError
+from convatlas.errors import ConvAtlasError, DataError, ExportError, OptionError, OutputError
 from convatlas.files import require_writable, write_file, write_text
 
-__all__ = ["CALIBRATION_IMAGES", "QuantizedModel", "quantize_onnx"]
+__all__ = ["ASIDE", "CALIBRATION_IMAGES", "QuantizedModel", "full_disk", "quantize_onnx"]
 
 CALIBRATION_IMAGES = 256
 """As many training images are enough for the ranges; more only take longer."""
+
+ASIDE = ".quantising-"
+"""How the names of the folders begin in which files lie until they are complete."""
+
+_COPIES = 5  # of the exported file that may lie side by side on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,8 @@ def quantize_onnx(
         OptionError: A file name without ``.onnx``.
         DataError: No image, or one that cannot be read.
         ExportError: The exported file cannot be read or quantised.
-        OutputError: The folder cannot be written.
+        OutputError: The folder of ``path`` cannot be written, or its disk is full; everything that
+            is written on the way lies in it too, and is removed again.
     """
     started = time.perf_counter()
     exported, path = Path(exported), Path(path)
@@ -78,7 +90,7 @@ def quantize_onnx(
         raise DataError("expected training images to find the ranges on, got none: pass some")
     classifier = OnnxClassifier(exported)
     require_writable(path)
-    graph = _quantized(exported, _Reader(classifier, images, progress))
+    graph = _quantized(exported, _Reader(classifier, images, progress), path.parent)
     _describe(graph, classifier.record)
     content = graph.SerializeToString()
     record_path = path.with_suffix(".json")
@@ -118,25 +130,97 @@ class _Reader:
         return {INPUT_NAME: self._classifier.prepare([image])}
 
 
-def _quantized(exported: Path, reader: _Reader) -> Any:
-    """Return the ``onnx.ModelProto``; the tool's own files lie aside until it is there."""
+def _quantized(exported: Path, reader: _Reader, folder: Path) -> Any:
+    """Return the ``onnx.ModelProto``; the tool's own files lie in ``folder`` until it is there."""
     import onnx
     from onnxruntime.quantization import quant_pre_process, quantize_static
 
     try:
-        with _quiet_tool(), TemporaryDirectory(prefix="convatlas-int8-") as folder:
-            plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
+        with _quiet_tool(), _working_in(folder) as aside:
+            plain, small = aside / "plain.onnx", aside / "small.onnx"
             quant_pre_process(exported, plain, skip_symbolic_shape=True)
-            quantize_static(plain, small, reader, **_options())
+            apart = infinite_nodes(plain)
+            with _ranges_known("ignore" if apart else "error"):
+                quantize_static(plain, small, reader, nodes_to_exclude=apart, **_options())
             return onnx.load(small)
     except ConvAtlasError:
         raise
     except Exception as error:  # the tool lets errors of every kind through
+        if full := full_disk(error, exported, folder):
+            raise full from error
         reason = (str(error).strip() or "no reason given").partition("\n")[0]
         raise ExportError(
             f"ONNX Runtime cannot quantise {exported.name} ({type(error).__name__}: {reason}): "
             "use the file in single precision"
         ) from error
+
+
+def infinite_nodes(path: Path) -> list[str]:
+    """Name the nodes of an ONNX file that infinite values go into, which have no range.
+
+    Such are the masks of attention: what they are added to is infinite until Softmax makes it 0.
+    The file is written anew where nodes are without a name.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(path)
+    nodes, infinite = model.graph.node, set()
+    for number, node in enumerate(nodes):
+        node.name = node.name or f"node {number}"
+        values = [
+            each.t for each in node.attribute if node.op_type == "Constant" and each.HasField("t")
+        ]
+        if any(_is_infinite(numpy_helper.to_array(value)) for value in values):
+            infinite.update(node.output)
+    for value in model.graph.initializer:
+        if _is_infinite(numpy_helper.to_array(value)):
+            infinite.add(value.name)
+    if not infinite:
+        return []
+    found = []
+    for node in nodes:  # which are in the order of the computation
+        if not infinite.isdisjoint(node.input):
+            found.append(node.name)
+            if node.op_type != "Softmax":
+                infinite.update(node.output)
+    onnx.save(model, path)
+    return found
+
+
+def _is_infinite(values: NDArray[Any]) -> bool:
+    return values.dtype.kind == "f" and not np.isfinite(values).all()
+
+
+@contextmanager
+def _working_in(folder: Path) -> Iterator[Path]:
+    """Give a folder below ``folder``, in which the tool puts its temporary files too."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix=ASIDE, dir=folder) as aside:
+        tempfile.tempdir = aside
+        try:
+            yield Path(aside)
+        finally:
+            tempfile.tempdir = before
+
+
+def full_disk(error: Exception, exported: Path, folder: Path) -> OutputError | None:
+    """Return what to raise if a full disk was the reason, which the tool does not always tell.
+
+    Args:
+        error: What was raised instead.
+        exported: The exported file; the tool writes several of its size.
+        folder: Where.
+    """
+    free, needed = shutil.disk_usage(folder).free, _COPIES * exported.stat().st_size
+    is_full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
+    if not is_full and free >= needed:
+        return None
+    return OutputError(
+        f"cannot write {folder}: {os.strerror(ENOSPC)} while quantising (up to "
+        f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free); free some space or "
+        "choose another disk"
+    )
 
 
 def _options() -> dict[str, Any]:
@@ -157,6 +241,17 @@ def _describe(graph: Any, record: ExportRecord) -> None:
     """Put the record in, and nothing else: the tool adds notes about itself."""
     del graph.metadata_props[:]
     graph.metadata_props.add(key=METADATA_KEY, value=record.to_json())
+
+
+@contextmanager
+def _ranges_known(otherwise: Literal["ignore", "error"]) -> Iterator[None]:
+    """Raise where ranges are no numbers, or ignore those of nodes that stay as they are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(otherwise, "invalid value encountered", RuntimeWarning)
+        try:
+            yield
+        except RuntimeWarning as error:
+            raise ValueError("an activation is infinite or not a number") from error
 
 
 @contextmanager

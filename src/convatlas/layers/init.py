@@ -33,14 +33,18 @@ def he_normal(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") 
 
 
 def faint_class_maps(classifier: nn.Module) -> None:
-    """Draw the convolution of a ``convolved_classifier`` from N(0, 0.01²).
+    """Draw the convolution of a ``convolved_classifier`` from N(0, 0.01²); set its biases to 1.
 
-    By He's rule few classes mean large logits, and rectified ones that a first step pushes below
-    zero stay there. Source: torchvision's SqueezeNet.
+    A rectified logit that is below zero for every image learns no more, and with few classes the
+    first steps push all of them there. From 1 nothing is rectified yet, and softmax's gradients
+    add up to zero over the classes: some logits sink, but not their mean.
+    Sources: torchvision's SqueezeNet (0.01); Krizhevsky et al. 2012, section 5 (biases of 1, so
+    that ReLUs begin with positive inputs).
     """
     for module in classifier.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.normal_(module.weight, std=0.01)
+            nn.init.ones_(module.bias)
 
 
 def truncated_normal(model: nn.Module, *kinds: type[nn.Conv2d | nn.Linear]) -> None:

@@ -127,6 +127,6 @@ def nin(variant: Variant, common: Common) -> ConvNet:
         in_channels=common.in_channels,
         min_input_size=4 if common.small else variant.min_input_size,
     )
-    he_normal(model)
+    he_normal(model, "fan_in")
     faint_class_maps(classifier)
     return model

@@ -27,9 +27,12 @@ from convatlas.render.filter_sheet import filter_sheet
 from convatlas.render.overlay import heat_overlay
 from convatlas.tasks.classify import Classification
 
-__all__ = ["explain"]
+__all__ = ["MOST_PICTURES", "explain"]
 
 _MOST = 8
+MOST_PICTURES = 2 * _MOST
+"""Of mistakes and right answers together."""
+
 _MOST_FILTERS = 128
 _FILTERS, _FIELD = "images/filters.png", "images/field.png"
 

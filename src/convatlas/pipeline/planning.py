@@ -21,11 +21,10 @@ import torch
 
 from convatlas.analysis.memory import predict_memory
 from convatlas.data.batches import EvalBatches
-from convatlas.deploy.quantize import CALIBRATION_IMAGES
 from convatlas.errors import OptionError
 from convatlas.models.anatomy import ConvNet
 from convatlas.pipeline.preparation import build, halved, lasting
-from convatlas.pipeline.shipping import MOST_COMPARED
+from convatlas.pipeline.rehearsal import EARLIER, REHEARSED, SAFETY_SHARE, Reserve
 from convatlas.pipeline.training import Job, make_parts, threads_for
 from convatlas.render.units import bytes_text, plural, seconds_text
 from convatlas.tasks.classify import Classification
@@ -42,11 +41,7 @@ _FEWEST = 2  # images: BatchNorm cannot train on a single value
 _STEPS = 8
 _SHORT, _LONG = 4.0, 20.0  # seconds after which two steps, or the first alone, are enough
 _JUDGED = 64
-# What follows on the training, on two cores: 30 s for exports, checks and pages, and some for each
-# module that is exported; the held-out images pass through a network twice before it is shipped;
-# some of them six times in shipping, and some training images twice.
-_SECONDS_AFTER = 30.0
-_SECONDS_PER_MODULE = 0.04
+_SOURCES = {REHEARSED: "a rehearsal with few images", EARLIER: "an earlier pass"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +76,20 @@ class Room:
         memory_bytes: Most bytes of a training step, besides what is free here; None for any.
         time_limit: Seconds that the run may take in all; None for any.
         seconds_left: Those that are left of them.
-        trainings: How many trainings of the same length have to fit into them.
+        reserve: Those of them that are kept for what follows on the training; None for none.
+        trainings: How many trainings of the same length have to fit into what is left.
     """
 
     memory_bytes: float | None = None
     time_limit: float | None = None
     seconds_left: float = math.inf
+    reserve: Reserve | None = None
     trainings: int = 1
+
+    @property
+    def reserve_seconds(self) -> float:
+        """Seconds of the reserve."""
+        return self.reserve.seconds if self.reserve else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,10 @@ class TrainingPlan:
         step_ms: Measured milliseconds of a step in which everything learns.
         frozen_step_ms: The same while only a part learns.
         seconds: Predicted seconds of the training.
-        reserve_seconds: Seconds kept for what follows on it.
+        reserve_seconds: Seconds kept for what follows on it; 0 without a limit.
+        reserve_source: How they are known: by a ``"rehearsal"`` or an ``"earlier pass"``; None
+            without a limit.
+        reserve_share: Share of what was measured that they hold for safety.
         time_limit: Seconds that the run may take in all; None without a limit.
     """
 
@@ -120,6 +125,8 @@ class TrainingPlan:
     frozen_step_ms: float
     seconds: float
     reserve_seconds: float
+    reserve_source: str | None
+    reserve_share: float
     time_limit: float | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -146,6 +153,11 @@ class TrainingPlan:
                 f"{seconds_text(self.time_limit)} with {seconds_text(self.reserve_seconds)} for "
                 "what follows"
             )
+        if self.reserve_source is not None:
+            lines.append(
+                f"plan: {seconds_text(self.reserve_seconds)} are kept for what follows on the "
+                f"training, measured in {_SOURCES[self.reserve_source]}, with a fifth on top"
+            )
         return lines
 
 
@@ -163,12 +175,11 @@ def make_plan(job: Job, room: Room) -> tuple[Recipe, TrainingPlan]:
         pace = measure_pace(replace(job, recipe=fitted), model, Path(folder))
         room = replace(room, seconds_left=room.seconds_left - (time.monotonic() - start))
     images, held_out = job.prepared.train.images, len(job.prepared.splits.validation)
-    reserve = _reserve(model, pace, held_out)
 
     def seconds(recipe: Recipe) -> float:
         return pace.seconds(recipe, images, held_out)
 
-    recipe = _fitted_to_time(fitted, seconds, room, reserve)
+    recipe = _fitted_to_time(fitted, seconds, room)
     training = recipe.training
     return recipe, TrainingPlan(
         batch_size=training.batch_size,
@@ -181,7 +192,9 @@ def make_plan(job: Job, room: Room) -> tuple[Recipe, TrainingPlan]:
         step_ms=pace.step_ms,
         frozen_step_ms=pace.frozen_step_ms,
         seconds=seconds(recipe),
-        reserve_seconds=reserve,
+        reserve_seconds=room.reserve_seconds,
+        reserve_source=room.reserve.source if room.reserve else None,
+        reserve_share=SAFETY_SHARE,
         time_limit=room.time_limit,
     )
 
@@ -289,26 +302,17 @@ def _fitted_to_memory(job: Job, model: ConvNet, memory_bytes: int | None) -> tup
         recipe = halved(recipe)
 
 
-def _fitted_to_time(
-    recipe: Recipe, seconds: Callable[[Recipe], float], room: Room, reserve: float
-) -> Recipe:
+def _fitted_to_time(recipe: Recipe, seconds: Callable[[Recipe], float], room: Room) -> Recipe:
     """Return the recipe with as many of its epochs as the time allows."""
-    longest = (room.seconds_left - reserve) / room.trainings
+    longest = (room.seconds_left - room.reserve_seconds) / room.trainings
     for epochs in range(recipe.training.epochs, 0, -1):
         shorter = lasting(recipe, epochs)
         if seconds(shorter) <= longest:
             return shorter
     spent = (room.time_limit or 0.0) - room.seconds_left
-    fewest = spent + reserve + room.trainings * seconds(lasting(recipe, 1))
+    fewest = spent + room.reserve_seconds + room.trainings * seconds(lasting(recipe, 1))
     raise OptionError(
         f"expected a time limit of {seconds_text(math.ceil(fewest))} or more, for one epoch and "
         f"what goes with it, got {seconds_text(room.time_limit)}: raise --time-limit, or take a "
         "smaller network with --max-macs"
     )
-
-
-def _reserve(model: ConvNet, pace: Pace, held_out: int) -> float:
-    """Return how many seconds evaluation, explanation, export and report are expected to take."""
-    modules = sum(1 for _ in model.modules())
-    images = 2 * held_out + 6 * min(held_out, MOST_COMPARED) + 2 * CALIBRATION_IMAGES
-    return _SECONDS_AFTER + _SECONDS_PER_MODULE * modules + images * pace.image_ms / 1e3

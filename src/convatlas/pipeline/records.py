@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,11 @@ from convatlas import __version__
 from convatlas.analysis.cost import analyze
 from convatlas.data.fingerprint import data_fingerprint
 from convatlas.data.preprocess import Preprocessing
+from convatlas.errors import OutputError
 from convatlas.files import write_json
 from convatlas.models.anatomy import ConvNet
 from convatlas.pipeline.preparation import Images, Prepared
-from convatlas.pipeline.run_files import read_object
+from convatlas.pipeline.run_files import numbers_of, read_object
 from convatlas.pipeline.settings import RUN_FILE
 
 __all__ = ["Logbook", "cost_record", "data_record"]
@@ -31,7 +32,8 @@ __all__ = ["Logbook", "cost_record", "data_record"]
 class Logbook:
     """``run.json``: what was asked, with what, and how long each stage took.
 
-    Of a run that is gone on with, the first start is kept, and the seconds add up.
+    Of a run that is gone on with, the first start is kept, and the seconds add up, with those of
+    attempts that were stopped. A killed process leaves those until it last saved.
 
     Args:
         folder: The run folder.
@@ -56,17 +58,42 @@ class Logbook:
             "seed": settings["seed"],
             "versions": before.get("versions", versions),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-            "seconds": before.get("seconds", {}),
+            "seconds": numbers_of(before.get("seconds")),
         }
+        self._stage, self._before, self._start = "", 0.0, 0.0
         write_json(self._path, self._record)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the seconds that the block takes, when it ends well."""
-        start = time.perf_counter()
-        yield
-        taken = self._record["seconds"].get(name, 0.0) + time.perf_counter() - start
-        self._record["seconds"][name] = round(taken, 3)
+    def stage(self, name: str, *, anew: bool = False) -> Iterator[None]:
+        """Add the seconds that the block takes, however it ends.
+
+        Args:
+            name: What to call it.
+            anew: Whether what it took before is forgotten: nothing of that is used.
+        """
+        self._stage, self._start = name, time.perf_counter()
+        self._before = 0.0 if anew else self.seconds.get(name, 0.0)
+        try:
+            yield
+        except BaseException:  # Ctrl-C too
+            with suppress(OutputError):  # what went wrong is told already
+                self.save()
+            raise
+        else:
+            self.save()
+        finally:
+            self._stage = ""
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds of each stage, as they were last written down."""
+        return dict(self._record["seconds"])
+
+    def save(self) -> None:
+        """Write the file, with the seconds that the stage has taken by now."""
+        if self._stage:
+            taken = self._before + time.perf_counter() - self._start
+            self._record["seconds"][self._stage] = round(taken, 3)
         write_json(self._path, self._record)
 
 

@@ -26,6 +26,7 @@ from convatlas.pipeline.settings import (
     new_folder,
     read_record,
 )
+from convatlas.pipeline.sole import alone_in
 from convatlas.pipeline.stages import StageBook, TimeLimit
 from convatlas.pipeline.stopping import resumable
 from convatlas.pipeline.watching import Listener
@@ -78,7 +79,7 @@ def run(settings: RunSettings, parent: Path, listener: Listener, *, spent: float
         prepared = _prepared(settings, listener)
         choice = pick(settings, prepared)
         folder = new_folder(parent, f"{prepared.name}-{choice.chosen.name}")
-    with resumable("run", folder):
+    with alone_in(folder), resumable("run", folder):
         write_json(folder / CHOICE_FILE, choice_record(choice))
         work = RunWork(settings, prepared, choice, folder, listener, limit, is_new=True)
         return _carried_out(work, None)
@@ -96,12 +97,13 @@ def resume(
         spent: Seconds of the time limit that are gone already, besides those of earlier starts.
 
     Raises:
-        CheckpointError: The folder holds no run, or its images have changed.
+        CheckpointError: The folder holds no run, its images have changed, or another process is
+            at work in it.
         ConvAtlasError: Data or folders that cannot be used any more.
     """
     settings, begun = read_record(folder)
     limit = TimeLimit(settings.time_limit, spent)
-    with resumable("run", folder), _flags_are_fixed():
+    with alone_in(folder), resumable("run", folder), _flags_are_fixed():
         prepared = _prepared(settings, listener)
         choice = pick(replace(settings, model=begun["name"], budget=Budget()), prepared)
         # Other weights may have come to hand since.

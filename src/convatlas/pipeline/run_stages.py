@@ -25,6 +25,7 @@ from convatlas.pipeline.planning import Room, fit_to_memory, make_plan
 from convatlas.pipeline.predicted import PREDICTIONS, save_predictions
 from convatlas.pipeline.preparation import Images, Prepared, load_images, pick, recipe_for
 from convatlas.pipeline.records import Logbook, cost_record, data_record
+from convatlas.pipeline.rehearsal import EARLIER, REHEARSED, Reserve, rehearse
 from convatlas.pipeline.run_files import number_of, read_object, whole_of
 from convatlas.pipeline.settings import CHOICE_FILE, RECIPE_FILE, RunSettings
 from convatlas.pipeline.shipping import ship
@@ -35,6 +36,7 @@ from convatlas.pipeline.training import Job, changes_since_checkpoint, train
 from convatlas.pipeline.watching import Listener, Watch
 from convatlas.render.model_card import write_model_card
 from convatlas.render.report import write_report
+from convatlas.render.units import seconds_text
 from convatlas.search.choose import Candidate, Choice
 from convatlas.tasks.judged import EvaluatedNetwork
 from convatlas.train.checkpoint import RunFolder
@@ -46,6 +48,7 @@ __all__ = ["PARITY_FILE", "SCRATCH", "RunWork"]
 SCRATCH = "scratch"
 PARITY_FILE = "parity.json"
 _PLAN_FILE = "plan.json"
+_FOLLOWING = ("evaluate", "explain", "ship", "report")
 _STOPPING_SHARE = 0.1  # of the training images
 _WEIGHTS = ("trained.json", "trained.safetensors")
 _PREDICTED = (f"{PREDICTIONS}.json", f"{PREDICTIONS}.safetensors")
@@ -55,7 +58,7 @@ _SHIPPED = (
 )
 _REPORTED = (
     *("data.json", CHOICE_FILE, _PLAN_FILE, RECIPE_FILE, "metrics.jsonl", "metrics.json"),
-    *("evaluation.json", "cost.json", "explain.json", *_WEIGHTS, *_SHIPPED),
+    *("cost.json", "explain.json", *_WEIGHTS, *_SHIPPED),
 )
 
 
@@ -88,7 +91,7 @@ class RunWork:
             CheckpointError: The images are not those that the run began with.
             ConvAtlasError: What a stage finds wrong.
         """
-        logbook = Logbook(self.folder, self.settings.to_dict())
+        logbook = self._logbook
         if book.changed("describe", "images", self._fingerprints):
             changes = changes_since_checkpoint(self._learning[0], self.folder)
             words = f" ({'; '.join(changes)})" if changes else ""
@@ -98,7 +101,23 @@ class RunWork:
             )
         why = self.choice.reason if self.is_new else f"going on with {self.choice.chosen.name}"
         self.listener.say(f"{self.folder}: {why}")
-        book.carry_out(self._stages(book), logbook)
+        done = book.carry_out(self._stages(book), logbook)
+        if self.limit.left < 0 and not set(done).isdisjoint(_FOLLOWING):
+            self.listener.say(self._too_long())
+
+    def _too_long(self) -> str:
+        """Return in words why the run took longer than it was allowed to."""
+        kept = number_of(read_object(self.folder / _PLAN_FILE, []).get("reserve_seconds"))
+        taken = sum(self._logbook.seconds.get(name, 0.0) for name in _FOLLOWING)
+        return (
+            f"the run took {seconds_text(self.limit.spent)}, and its time limit is "
+            f"{seconds_text(self.limit.seconds)}: what follows on the training took "
+            f"{seconds_text(taken)}, of {seconds_text(kept)} kept for it"
+        )
+
+    @cached_property
+    def _logbook(self) -> Logbook:
+        return Logbook(self.folder, self.settings.to_dict())
 
     def _stages(self, book: StageBook) -> list[Stage]:
         """Return the stages in their order, with what each of them goes by."""
@@ -120,9 +139,9 @@ class RunWork:
             ),
             Stage(
                 name="plan",
-                work=self._plan,
+                work=lambda: self._plan(book),
                 asks={**network, **length, **room, "seed": settings.seed},
-                renew=self.limit.begin_anew,
+                renew=book.begin_clock,
             ),
             self._training("train", self.folder, book),
         ]
@@ -201,14 +220,16 @@ class RunWork:
             )
         write_json(self.folder / CHOICE_FILE, choice_record(choice))
 
-    def _plan(self) -> list[str]:
+    def _plan(self, book: StageBook) -> list[str]:
         settings = self.settings
         both = settings.compare_scratch
         wanted = self._wanted(self.choice.chosen, settings)  # decodes images: time that is gone
+        reserve = self._reserve(wanted, book) if settings.time_limit is not None else None
         room = Room(
             memory_bytes=settings.budget.train_memory,
             time_limit=settings.time_limit,
             seconds_left=self.limit.left,
+            reserve=reserve,
             trainings=2 if both else 1,
         )
         candidate, files = self.choice.chosen, [_PLAN_FILE, RECIPE_FILE]
@@ -223,6 +244,15 @@ class RunWork:
             write_text(self._scratch_folder / RECIPE_FILE, other.to_toml())
             files.append(f"{SCRATCH}/{RECIPE_FILE}")
         return files
+
+    def _reserve(self, wanted: Job, book: StageBook) -> Reserve:
+        """Return the time to keep for what follows on the training, as it took or is rehearsed."""
+        if book.done(*_FOLLOWING):
+            return Reserve.of(sum(self._logbook.seconds[name] for name in _FOLLOWING), EARLIER)
+        job = replace(wanted, prepared=self.prepared, images=self._images)
+        found = rehearse(job, self.folder)
+        held_out, networks = len(self.prepared.splits.validation), 1 + self.settings.compare_scratch
+        return Reserve.of(found.seconds(job.prepared.train.images, held_out, networks), REHEARSED)
 
     def _wanted(self, candidate: Candidate, settings: RunSettings) -> Job:
         """Return the training as it would be with room enough."""
@@ -248,7 +278,7 @@ class RunWork:
                 )
             run.remove()
             if folder == self.folder:  # the other goes on within the time of the first
-                self.limit.begin_anew()
+                book.begin_clock()
 
         return Stage(
             name=name,
@@ -256,6 +286,7 @@ class RunWork:
             asks={"images": self._fingerprints, "network": self._network},
             reads=(f"{below}{RECIPE_FILE}",),
             renew=renew,
+            goes_on=True,
         )
 
     def _train(self, folder: Path, book: StageBook) -> None:
@@ -269,7 +300,7 @@ class RunWork:
             reserve += number_of(planned.get("seconds")) or 0.0
         watch = Watch(
             self.listener,
-            others=(Heartbeat(book.save),),
+            others=(Heartbeat(book.save), Heartbeat(self._logbook.save)),
             out_of_time=lambda: self.limit.left < reserve,
         )
         if is_scratch:
@@ -286,8 +317,6 @@ class RunWork:
     def _evaluate(self) -> list[str]:
         network = self._judged(self.folder, self._trained)
         evaluation, files = network.evaluation, list(_PREDICTED)
-        record = network.as_dict()
-        write_json(self.folder / "evaluation.json", record)
         scratch = None
         self.listener.say(
             f"accuracy {evaluation.accuracy:.2%} on {evaluation.images} held-out images"
@@ -299,12 +328,10 @@ class RunWork:
             self.listener.say(f"from scratch: accuracy {other.accuracy:.2%}")
             scratch = other.as_dict()
             files += [f"{SCRATCH}/{name}" for name in _PREDICTED]
-        names = ("evaluation", "intervals", "calibration", "temperature_scaling")
-        figures = {name: record[name] for name in names}
-        write_json(self.folder / "metrics.json", {**figures, SCRATCH: scratch})
+        write_json(self.folder / "metrics.json", {**network.as_dict(), SCRATCH: scratch})
         cost = cost_record(self._trained.model, self._trained.preprocessing)
         write_json(self.folder / "cost.json", cost)
-        return [*files, "evaluation.json", "metrics.json", "cost.json"]
+        return [*files, "metrics.json", "cost.json"]
 
     def _judged(self, folder: Path, trained: TrainedModel) -> EvaluatedNetwork:
         """Judge a network by what ``convatlas evaluate`` does, and keep its predictions."""

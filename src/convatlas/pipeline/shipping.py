@@ -7,6 +7,7 @@ weights and activations, is there only if its accuracy holds; ``predict.py`` ask
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,15 +22,15 @@ from convatlas.data.source import ImageSource
 from convatlas.deploy.export import ExportedModel, export_onnx
 from convatlas.deploy.parity import certify, require_parity
 from convatlas.deploy.precision import PrecisionReport, compare_precision
-from convatlas.deploy.quantize import CALIBRATION_IMAGES, quantize_onnx
+from convatlas.deploy.quantize import ASIDE, CALIBRATION_IMAGES, full_disk, quantize_onnx
 from convatlas.deploy.script import write_script
-from convatlas.errors import ConvAtlasError, OptionError
+from convatlas.errors import ConvAtlasError, OptionError, OutputError
 from convatlas.files import write_file
 from convatlas.pipeline.preparation import Progress
 from convatlas.pipeline.trained import TrainedModel
 from convatlas.pipeline.training import Job
 
-__all__ = ["INT8_FILE", "MODEL_FILE", "MOST_COMPARED", "Photos", "ship"]
+__all__ = ["INT8_FILE", "MODEL_FILE", "MOST_COMPARED", "Photos", "ship", "spread"]
 
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -147,7 +148,7 @@ def _finite(figures: dict[str, Any]) -> dict[str, Any]:
 
 def _held_out(trained: TrainedModel, job: Job) -> _HeldOut:
     validation = job.prepared.splits.validation
-    indices = _spread(len(validation), MOST_COMPARED)
+    indices = spread(len(validation), MOST_COMPARED)
     return _HeldOut(
         trained.preprocessing.tensor(job.images.validation[np.array(indices)]),
         [validation.labels[index] for index in indices],
@@ -164,9 +165,9 @@ def _ship_int8(
 ) -> dict[str, Any]:
     """Make the 8-bit file aside, measure it, and keep it if its accuracy holds."""
     training = job.prepared.splits.train
-    photos = Photos(training, _spread(len(training), CALIBRATION_IMAGES))
+    photos = Photos(training, spread(len(training), CALIBRATION_IMAGES))
     try:
-        with TemporaryDirectory(prefix="convatlas-int8-") as aside:
+        with TemporaryDirectory(prefix=ASIDE, dir=exported.path.parent) as aside:
             quantized = quantize_onnx(
                 exported.path, Path(aside) / INT8_FILE, photos, progress=progress
             )
@@ -175,7 +176,11 @@ def _ship_int8(
             )
             paths = (quantized.record_path, quantized.path)
             files = {path.name: path.read_bytes() for path in paths}
+    except OutputError:  # a full disk ends the run, which goes on when there is room
+        raise
     except (ConvAtlasError, OSError) as error:  # the run has a file that works
+        if full := full_disk(error, exported.path, exported.path.parent):
+            raise full from error
         _remove_int8(exported.path.parent)
         return {"status": "failed", "reason": str(error), "file": None, "max_drop": max_drop}
     accepted = report.keeps_within(max_drop)
@@ -203,7 +208,7 @@ def _reason(report: PrecisionReport, max_drop: float) -> str:
     )
 
 
-def _spread(images: int, most: int) -> list[int]:
+def spread(images: int, most: int) -> list[int]:
     """Return the places of up to ``most`` images, evenly spread."""
     count = min(images, most)
     return [place * images // count for place in range(count)]
@@ -212,3 +217,5 @@ def _spread(images: int, most: int) -> list[int]:
 def _remove_int8(folder: Path) -> None:
     for name in (INT8_FILE, Path(INT8_FILE).with_suffix(".json")):
         (folder / name).unlink(missing_ok=True)
+    for left in folder.glob(f"{ASIDE}*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)

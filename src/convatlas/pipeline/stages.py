@@ -20,6 +20,7 @@ from convatlas.errors import OutputError, UnknownNameError
 from convatlas.files import write_json
 from convatlas.pipeline.records import Logbook
 from convatlas.pipeline.run_files import number_of, part_of, read_object
+from convatlas.render.units import seconds_text
 from convatlas.train.reports import EpochReport, Plan, StepReport
 
 __all__ = ["STAGES_FILE", "Heartbeat", "Stage", "StageBook", "TimeLimit"]
@@ -33,7 +34,7 @@ class TimeLimit:
 
     Args:
         seconds: The limit; None for none.
-        spent: Seconds of the starts before this one.
+        spent: Seconds of this start that are gone already.
         now: Seconds since some moment.
     """
 
@@ -44,6 +45,7 @@ class TimeLimit:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seconds = seconds
+        self._earlier = 0.0
         self._before = spent
         self._now = now
         self._start = now()
@@ -51,7 +53,7 @@ class TimeLimit:
     @property
     def spent(self) -> float:
         """Seconds since the run began, without those in which it stood still."""
-        return self._before + self._now() - self._start
+        return self._earlier + self._before + self._now() - self._start
 
     @property
     def left(self) -> float:
@@ -60,11 +62,12 @@ class TimeLimit:
 
     def add(self, spent: float) -> None:
         """Count the seconds of earlier starts too."""
-        self._before += spent
+        self._earlier += spent
 
-    def begin_anew(self) -> None:
-        """Count from here."""
-        self._before, self._start = 0.0, self._now()
+    def begin_anew(self) -> bool:
+        """Forget the earlier starts; return whether a limit counted them until now."""
+        counted, self._earlier = self._earlier > 0, 0.0
+        return counted and self.seconds is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class Stage:
         reads: Names of the files in the run folder that it goes by; one may be missing.
         renew: Called before the work where something changed or it was asked for again: clears what
             an earlier pass left, where the stage would otherwise go on from it.
+        goes_on: Whether it goes on from what an earlier pass left.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Stage:
     asks: Mapping[str, Any] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     renew: Callable[[], None] | None = None
+    goes_on: bool = False
 
 
 class StageBook:
@@ -112,8 +117,8 @@ class StageBook:
         self._done: dict[str, Any] = done if isinstance(done, dict) else {}
         limit.add(number_of(part_of(record, "seconds")) or 0.0)
 
-    def carry_out(self, stages: Iterable[Stage], logbook: Logbook) -> None:
-        """Do the stages in turn, but for those that nothing has changed for.
+    def carry_out(self, stages: Iterable[Stage], logbook: Logbook) -> list[str]:
+        """Do the stages in turn, but for those that nothing has changed for; return which.
 
         Raises:
             UnknownNameError: The one that was to be done again is none of them.
@@ -122,13 +127,24 @@ class StageBook:
         names = [stage.name for stage in stages]
         if self._again is not None and self._again not in names:
             raise UnknownNameError.of("stage", self._again, names)
+        if self._again is not None:  # a wish, for which there is to be time
+            self.begin_clock()
         try:
-            for stage in stages:
-                self._carry_out(stage, logbook)
+            return [stage.name for stage in stages if self._carry_out(stage, logbook)]
         except BaseException:  # Ctrl-C too
             with suppress(OutputError):  # what went wrong is told already
                 self.save()
             raise
+
+    def begin_clock(self) -> None:
+        """Let the time limit count from this start, and say so if that makes a difference."""
+        if self._limit.begin_anew():
+            limit = seconds_text(self._limit.seconds)
+            self._say(f"the time limit of {limit} counts from this start")
+
+    def done(self, *names: str) -> bool:
+        """Tell whether all these stages are done."""
+        return all(self._is_done(name) for name in names)
 
     def changed(self, stage: str, name: str, value: Any) -> bool:
         """Tell whether a stage that is done went by another value of ``name``."""
@@ -140,7 +156,7 @@ class StageBook:
         values = {"seconds": round(self._limit.spent, 1), "stages": self._done}
         write_json(self._folder / STAGES_FILE, values)
 
-    def _carry_out(self, stage: Stage, logbook: Logbook) -> None:
+    def _carry_out(self, stage: Stage, logbook: Logbook) -> bool:
         inputs = {name: _digest(value) for name, value in stage.asks.items()}
         inputs |= {name: _file_digest(self._folder / name) for name in stage.reads}
         done, begun = self._is_done(stage.name), stage.name in self._done
@@ -148,18 +164,20 @@ class StageBook:
         harmed = self._harmed(stage.name) if done else ""
         if done and not (reason or harmed):
             self._say(f"{stage.name}: skipped, nothing that it depends on has changed")
-            return
+            return False
         if reason or harmed:
             self._say(f"{stage.name}: again, {reason or harmed}")
         if reason and stage.renew:
             stage.renew()
         self._done[stage.name] = {"inputs": inputs}  # a stopped pass is gone on with by these alone
         self.save()
-        with logbook.stage(stage.name):
+        again = bool(reason) or (bool(harmed) and not stage.goes_on)
+        with logbook.stage(stage.name, anew=again):
             files = stage.work()
         outputs = {name: _file_digest(self._folder / name) for name in files}
         self._done[stage.name] = {"inputs": inputs, "outputs": outputs}
         self.save()
+        return True
 
     def _is_done(self, name: str) -> bool:
         return part_of(self._done, name, "outputs") is not None

@@ -5,11 +5,12 @@ Each function turns a run's files into plain values for the template of the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from convatlas.render.evaluation_figures import reliability_plot
@@ -34,11 +35,14 @@ def evaluation(run: FinishedRun) -> dict[str, Any] | None:
     found = run.evaluation
     if found is None:
         return None
-    classes, matrix = run.classes, found["confusion"]
+    classes = run.classes
+    matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for true, predicted, images in found["confusion_cells"]:
+        matrix[true, predicted] = images
     shown = (
         _most_confused(matrix) if len(classes) > MOST_CLASSES_NAMED else list(range(len(classes)))
     )
-    part = [[matrix[row][column] for column in shown] for row in shown]
+    part = matrix[np.ix_(shown, shown)].tolist()
     return {
         "found": found,
         "kept_by_these": run.keeps_best,
@@ -106,8 +110,8 @@ def sight(run: FinishedRun) -> dict[str, Any] | None:
     return {"filters": None, "field": None, **pictures}
 
 
-def _most_confused(matrix: Sequence[Sequence[int]]) -> list[int]:
-    wrong = np.array(matrix)
+def _most_confused(matrix: NDArray[np.int64]) -> list[int]:
+    wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     involved = wrong.sum(axis=0) + wrong.sum(axis=1)
     return sorted(np.argsort(-involved, kind="stable")[:MOST_CLASSES_NAMED].tolist())

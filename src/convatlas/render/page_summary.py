@@ -5,6 +5,7 @@ Turns a run's files into plain values for ``summary.html.j2``; formats nothing t
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from convatlas.errors import UnknownNameError
@@ -34,17 +35,19 @@ def confusions(run: FinishedRun) -> list[dict[str, Any]]:
     evaluation = run.evaluation
     if evaluation is None:
         return []
+    cells, classes, support = evaluation["confusion_cells"], run.classes, Counter[int]()
+    for true, _, images in cells:
+        support[true] += images
     found = [
         {
-            "true": run.classes[true],
-            "predicted": run.classes[predicted],
+            "true": classes[true],
+            "predicted": classes[predicted],
             "images": images,
-            "share": images / sum(row),
-            "support": sum(row),
+            "share": images / support[true],
+            "support": support[true],
         }
-        for true, row in enumerate(evaluation["confusion"])
-        for predicted, images in enumerate(row)
-        if images and true != predicted
+        for true, predicted, images in cells
+        if true != predicted
     ]
     return sorted(found, key=lambda pair: (-pair["images"], -pair["share"]))
 
@@ -80,7 +83,9 @@ def _accuracy(run: FinishedRun) -> dict[str, Any] | None:
         "share": evaluation["accuracy"],
         "interval": tuple(evaluation["accuracy_interval"]),
         "images": evaluation["images"],
-        "right": sum(row[place] for place, row in enumerate(evaluation["confusion"])),
+        "right": sum(
+            n for true, predicted, n in evaluation["confusion_cells"] if true == predicted
+        ),
         "commonest": guess[0],
         "baseline": guess[1],
     }

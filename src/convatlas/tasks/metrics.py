@@ -6,7 +6,7 @@ It knows no network, no batches and no class names.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -117,8 +117,20 @@ class Evaluation:
         return self.accuracy
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
-        return asdict(self)
+        """Return all of it as JSON values.
+
+        In place of the confusion matrix, most of which is zero where there are many classes,
+        ``confusion_cells`` holds what is not: ``[true class, predicted class, images]``, by rows.
+        """
+        cells = [
+            [true, predicted, images]
+            for true, row in enumerate(self.confusion)
+            for predicted, images in enumerate(row)
+            if images
+        ]
+        values = asdict(replace(self, confusion=()))
+        del values["confusion"]
+        return {**values, "confusion_cells": cells}
 
 
 def evaluate_predictions(predictions: Predictions, *, max_mistakes: int = 25) -> Evaluation:

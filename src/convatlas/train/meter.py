@@ -28,23 +28,30 @@ class EpochMeter:
         guard: Looks at each loss when it is fetched.
         loss_sum: Sum over images from the part of the epoch before an interruption.
         images: Number of images in that part.
+        seconds: Time that it took.
 
     Attributes:
         loss_sum: Sum of the losses over images, interrupted part included.
         images: Number of those images.
-        seconds: Time from the start to :meth:`close`.
+        seconds: Time from the start to :meth:`close`, that of the interrupted part included.
+        seconds_before: That of the interrupted part.
     """
 
     def __init__(
-        self, device: torch.device, guard: LossGuard, loss_sum: float = 0.0, images: int = 0
+        self,
+        device: torch.device,
+        guard: LossGuard,
+        loss_sum: float = 0.0,
+        images: int = 0,
+        seconds: float = 0.0,
     ) -> None:
         self._guard = guard
         self.loss_sum = loss_sum
         self.images = images
-        self._images_before = images
         self._capacity = 1 if device.type == "cpu" else _STEPS_PER_FETCH
         self._pending: list[tuple[int, int, float, Tensor, Tensor]] = []
         self._start = time.perf_counter()
+        self.seconds_before = seconds
         self.seconds = 0.0
 
     def add(
@@ -76,8 +83,13 @@ class EpochMeter:
     def close(self) -> list[StepReport]:
         """Fetch what is left and stop the clock: the epoch's training is over."""
         reports = self.fetch()
-        self.seconds = time.perf_counter() - self._start
+        self.seconds = self.elapsed
         return reports
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the epoch until now, interrupted part included."""
+        return self.seconds_before + time.perf_counter() - self._start
 
     @property
     def loss(self) -> float:
@@ -86,5 +98,5 @@ class EpochMeter:
 
     @property
     def images_per_second(self) -> float:
-        """Images of this part over its seconds; 0 when it had none."""
-        return (self.images - self._images_before) / self.seconds if self.seconds else 0.0
+        """Images over the seconds; 0 when there were none."""
+        return self.images / self.seconds if self.seconds else 0.0

@@ -124,7 +124,10 @@ class TrainState:
             self._frozen = freeze(self.model, until)
         start_momenta(self.optimizer)
         set_training_mode(self.model, self._frozen)
-        self.meter = EpochMeter(self.device, self.guard, self.meter.loss_sum, self.meter.images)
+        before = self.meter
+        self.meter = EpochMeter(
+            self.device, self.guard, before.loss_sum, before.images, before.seconds_before
+        )
 
     def begin_step(self, rank: int = 0) -> None:
         """Set the learning rate and the seed of the next step, another in each process."""
@@ -223,6 +226,7 @@ class TrainState:
             "lr": self.lr,
             "loss_sum": self.meter.loss_sum,
             "images": self.meter.images,
+            "seconds": self.meter.elapsed if self.step else 0.0,
             "ema_updates": 0 if self.ema is None else self.ema.updates,
             "plateau": self.plateau.state_dict(),
             "guard": self.guard.state_dict(),
@@ -256,7 +260,8 @@ class TrainState:
         self.epochs_done, self.lr = meta["epochs_done"], meta["lr"]
         if same_steps:
             self.step = meta["step"]
-            self.meter = EpochMeter(self.device, self.guard, meta["loss_sum"], meta["images"])
+            before = (meta["loss_sum"], meta["images"], meta.get("seconds", 0.0))
+            self.meter = EpochMeter(self.device, self.guard, *before)
         self.history = [EpochReport(**report) for report in meta["history"]]
 
     def load_weights(self, checkpoint: Checkpoint) -> None:
