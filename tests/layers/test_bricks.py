@@ -11,6 +11,7 @@ from convatlas.layers.attention import SqueezeExcite
 from convatlas.layers.conv import ConvNormAct, SameConv2d, named, overwriting
 from convatlas.layers.head import classifier, convolved_classifier, pooled_classifier
 from convatlas.layers.init import faint_class_maps, he_normal
+from convatlas.layers.norm import span_statistics
 from convatlas.layers.residual import DropPath
 from convatlas.layers.rounding import efficientnet_depth, mobilenet_width
 
@@ -135,3 +136,28 @@ def test_not_all_rectified_class_maps_can_sink():
         optimiser.step()
     assert start == pytest.approx(1, abs=0.1)
     assert (maps(features) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("published", "steps", "expected"),
+    [
+        (0.0003, 45, 1 / 45),
+        (0.0003, 5, 0.1),
+        (0.0003, 5000, 0.0003),
+        (0.1, 45, 0.1),
+        (None, 5, None),
+    ],
+)
+def test_running_statistics_span_no_more_steps_than_told(published, steps, expected):
+    norm = nn.BatchNorm2d(2, momentum=published)
+    span_statistics(nn.Sequential(norm), steps)
+    assert norm.momentum == expected
+
+
+def test_running_statistics_have_arrived_after_some_spans():
+    norm = nn.BatchNorm2d(1, momentum=0.0003)
+    span_statistics(norm, 50)
+    images = torch.full((4, 1, 2, 2), 5.0)
+    for _ in range(3 * 50):
+        norm(images)
+    assert norm.running_mean.item() == pytest.approx(5 * (1 - (1 - 1 / 50) ** 150))

@@ -78,6 +78,19 @@ def _moved(before, after):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
+@pytest.mark.parametrize("weights", [None, "pypi"])
+def test_statistics_that_are_learnt_anew_span_an_epoch_at_most(data, weights):
+    prepared = prepare(data)
+    candidate = find_candidate(prepared, "mnasnet_050", None)
+    model = build(candidate, CLASSES)
+    job = make_job(candidate, prepared, PLAIN)
+    parts = make_parts(replace(job, candidate=replace(candidate, weights=weights)), model)
+    published = 1 - 0.9997
+    expected = published if weights else 1 / len(parts.train_batches)
+    norms = [each for each in model.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    assert [norm.momentum for norm in norms] == pytest.approx([expected] * len(norms))
+
+
 def test_the_folder_holds_a_network_with_the_reported_accuracy(data, tmp_path):
     outcome = _train(data, tmp_path, PLAIN.override({"training.epochs": 2}))
     trained = load_trained(outcome.folder)

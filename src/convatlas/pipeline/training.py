@@ -13,6 +13,7 @@ import torch
 from convatlas.data.batches import EvalBatches, TrainBatches
 from convatlas.data.fingerprint import DataSummary, differences, summarise
 from convatlas.data.stream_batches import StreamBatches
+from convatlas.layers.norm import span_statistics
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import create_model
 from convatlas.models.vgg import grow
@@ -104,9 +105,12 @@ def train(job: Job, folder: Path, watch: Watch) -> TrainedModel:
 
 
 def make_parts(job: Job, model: ConvNet) -> Parts:
-    """Return what the training loop takes."""
+    """Return what the training loop takes; new running statistics span an epoch at most."""
     judged = held_out(job, job.recipe.training.batch_size)
-    return Parts(model, classification(job), _train_batches(job), judged, job.recipe)
+    batches = _train_batches(job)
+    if job.candidate.weights is None:
+        span_statistics(model, len(batches))
+    return Parts(model, classification(job), batches, judged, job.recipe)
 
 
 def _train_batches(job: Job) -> TrainBatches | StreamBatches:
