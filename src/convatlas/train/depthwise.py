@@ -9,10 +9,6 @@ kernels compute as well:
   convolution had a stride, with the kernel turned by 180° (Dumoulin & Visin 2016,
   arXiv:1603.07285, section 4);
 - weights: the same sums in fp32, rounded to bfloat16 at the end.
-
-The vectorised weight gradient also reads beyond images that are narrower than the stride (1 px
-wide, stride 2, as in the last stages of small images), so that what lies there in memory becomes
-part of the gradient; such images go by fp32 as well.
 """
 
 from __future__ import annotations
@@ -80,7 +76,7 @@ def _backward(
     bias_sizes, stride, padding, dilation, transposed, output_padding, groups, wanted = rest
     of_images = _of_images(gradient, images, weight, stride, padding) if wanted[0] else None
     parts = (gradient, images, weight)
-    if wanted[1] and not _is_sound_in_bf16(images, weight, stride):
+    if max(weight.shape[2:]) > _VECTORISED_KERNEL and wanted[1]:
         parts = (gradient.float(), images.float(), weight.float())
     _, of_weight, of_bias = _BACKWARD(
         *parts,
@@ -94,12 +90,6 @@ def _backward(
         [False, *wanted[1:]],
     )
     return of_images, _rounded(of_weight), _rounded(of_bias)
-
-
-def _is_sound_in_bf16(images: Tensor, weight: Tensor, stride: Sequence[int]) -> bool:
-    """Whether the weight gradient's vectorised kernel is there and stays within the images."""
-    inside = all(side >= step for side, step in zip(images.shape[2:], stride, strict=True))
-    return inside and max(weight.shape[2:]) <= _VECTORISED_KERNEL
 
 
 def _rounded(gradient: Tensor | None) -> Tensor | None:

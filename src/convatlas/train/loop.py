@@ -144,20 +144,20 @@ def _begin(
 def _settle_precision(
     state: TrainState, task: Task, batches: TrainBatches, workers: Workers
 ) -> None:
-    if state.precision is not None:  # a resumed run goes on in that of its first steps
-        return
     wanted = state.recipe.training.precision
+    if state.precision is not None:  # a resumed run goes on in that of its first steps
+        wanted = state.precision.name
 
     def decide() -> Precision:
         checked = wanted == "bf16" or (wanted == "auto" and multiplies_bf16(state.device))
         if not checked:
-            return Precision("fp32")
+            return state.precision or Precision("fp32")
         batch = place(batches.batch(0, 0), state.device)
         with memory_told(state, tuple(batch.images.shape)), lone_image_told():
             if wanted == "auto":
                 return check_bf16(state.model, task, batch, state.device)
             require_sound_bf16(state.model, task, batch, state.device)
-            return Precision("bf16")
+            return state.precision or Precision("bf16")
 
     state.precision = workers.from_first(decide)
 
