@@ -52,11 +52,11 @@ def test_a_step_that_is_small_already_stays():
 
 
 def test_a_net_of_rectified_class_maps_learns_by_its_recipe(tmp_path):
-    data = str(write_digits(tmp_path / "digits", classes=10, train=72, val=12))
+    data = str(write_digits(tmp_path / "digits", classes=3, train=64, val=20))
     outcome = train(
         TrainSettings(data=data, model="nin_cifar10"),
         tmp_path / "runs",
         Quiet(),
-        lambda candidate, images: lasting(fitting_recipe(candidate, images), 10),
+        lambda candidate, images: lasting(fitting_recipe(candidate, images), 6),
     )
-    assert outcome.evaluation.accuracy > 0.4  # one in ten by chance
+    assert outcome.evaluation.accuracy > 0.6  # one in three by chance

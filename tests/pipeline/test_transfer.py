@@ -10,6 +10,8 @@ import torch
 from convatlas.errors import OptionError, UnknownNameError
 from convatlas.models.registry import create_model
 from convatlas.pipeline import transfer
+from convatlas.pipeline.preparation import fitting_recipe, lasting, prepare
+from convatlas.pipeline.settings import TrainSettings
 from convatlas.pipeline.trained import load_trained
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.interrupt import Interrupted
@@ -66,6 +68,17 @@ def test_only_scratch_begins_at_random_and_only_the_probe_stays(compared):
         assert 0 < way(name) < 0.1
     sizes = {name: load_trained(_runs(folder) / name).preprocessing.input_size for name in trained}
     assert set(sizes.values()) == {224}
+
+
+def test_scratch_takes_the_steps_that_fit_its_network(data):
+    """SqueezeNet is rectified and not normalised: without bounds it would not start to learn."""
+    prepared = prepare(data)
+    settings = TrainSettings(data=data, model="squeezenet1_1", weights=None)
+    recipe = transfer._recipe("scratch", 3, 0)
+    job = transfer._job(settings, "torchvision", prepared, recipe, Quiet())
+    fitting = lasting(fitting_recipe(job.candidate, prepared.train.images), 3)
+    assert job.recipe == fitting
+    assert fitting.regularization.clip_norm == 1
 
 
 def test_what_is_finished_is_not_trained_again(compared, data):

@@ -13,8 +13,9 @@ def he_normal(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") 
     """Draw convolutions from N(0, 2 / fan), set norms to 1 and 0, biases to 0.
 
     ``fan_out`` keeps the variance of the gradients; ``fan_in`` that of the maps, for nets without
-    normalisation whose widths go up and down. As in torchvision, ``fan_out`` counts all output
-    channels, also those of other groups, so that grouped filters begin smaller than that.
+    normalisation: nothing else would stop their maps from fading or growing from layer to layer.
+    As in torchvision, ``fan_out`` counts all output channels, also those of other groups, so that
+    grouped filters begin smaller than that.
 
     Linear layers keep torch's own initialisation. A network on the meta device is left alone:
     it has no values, and torch would take as long over them as over building it.

@@ -18,6 +18,7 @@ from torch import nn
 
 from convatlas.layers.conv import named
 from convatlas.layers.head import classifier
+from convatlas.layers.init import he_normal
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.registry import Common, register
 
@@ -101,7 +102,7 @@ def alexnet(variant: Variant, common: Common) -> ConvNet:
 
     ``stem="small"`` makes the first convolution 3×3 with stride 1 and leaves out its pooling.
     """
-    return ConvNet(
+    model = ConvNet(
         nn.Identity(),
         _stages(variant, common.in_channels, common.small),
         _head(
@@ -116,3 +117,5 @@ def alexnet(variant: Variant, common: Common) -> ConvNet:
         in_channels=common.in_channels,
         min_input_size=7 if common.small else variant.min_input_size,
     )
+    he_normal(model, "fan_in")
+    return model

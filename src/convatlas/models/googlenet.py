@@ -170,5 +170,5 @@ def googlenet(
         in_channels=common.in_channels,
         min_input_size=variant.min_small_size if common.small else variant.min_input_size,
     )
-    he_normal(model)
+    he_normal(model, "fan_in" if variant.normalise else "fan_out")
     return model

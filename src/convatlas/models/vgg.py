@@ -94,7 +94,7 @@ def vgg(variant: Variant, common: Common) -> ConvNet:
         in_channels=common.in_channels,
         min_input_size=8 if common.small else 32,
     )
-    he_normal(model)
+    he_normal(model, "fan_out" if variant.norm else "fan_in")
     return model
 
 

@@ -92,5 +92,5 @@ def zfnet(widths: Widths, common: Common) -> ConvNet:
         in_channels=common.in_channels,
         min_input_size=4 if small else 47,
     )
-    he_normal(model)
+    he_normal(model, "fan_in")
     return model

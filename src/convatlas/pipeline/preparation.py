@@ -33,6 +33,7 @@ __all__ = [
     "Prepared",
     "build",
     "fitting_recipe",
+    "from_random",
     "halved",
     "lasting",
     "load_images",
@@ -219,9 +220,13 @@ def fitting_recipe(candidate: Candidate, train_images: int) -> Recipe:
     elif candidate.stem:
         recipe = _steadied(find_recipe("small-images"), candidate)
     else:
-        recipe = with_enough_steps(find_recipe("from-scratch"), train_images)
-        recipe = _steadied(recipe, candidate)
+        recipe = from_random(find_recipe("from-scratch"), candidate, train_images)
     return recipe.override({"training.keep": "last"})
+
+
+def from_random(recipe: Recipe, candidate: Candidate, train_images: int) -> Recipe:
+    """Return the recipe with enough steps for few images, none too large for the network."""
+    return _steadied(_with_enough_steps(recipe, train_images), candidate)
 
 
 def _steadied(recipe: Recipe, candidate: Candidate) -> Recipe:
@@ -241,7 +246,7 @@ def _steadied(recipe: Recipe, candidate: Candidate) -> Recipe:
     return recipe.override({"optimizer.lr": lr, "regularization.clip_norm": 1.0})
 
 
-def with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
+def _with_enough_steps(recipe: Recipe, train_images: int) -> Recipe:
     """Halve the batch until an epoch has eight steps, and the learning rate with it."""
     while recipe.training.batch_size > 16 and train_images < 8 * recipe.training.batch_size:
         recipe = halved(recipe)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from convatlas.errors import OptionError
 from convatlas.files import write_json, write_text
-from convatlas.pipeline.preparation import Prepared, lasting, prepare, with_enough_steps
+from convatlas.pipeline.preparation import Prepared, from_random, lasting, prepare
 from convatlas.pipeline.probing import accuracy_of
 from convatlas.pipeline.records import Logbook, data_record
 from convatlas.pipeline.settings import RECIPE_FILE, TrainSettings
@@ -137,7 +137,7 @@ def _job(
     candidate = find_candidate(prepared, settings.model, weights)
     if settings.weights is None:
         candidate = replace(candidate, weights=None)
-        recipe = with_enough_steps(recipe, prepared.train.images)
+        recipe = from_random(recipe, candidate, prepared.train.images)
     return make_job(candidate, prepared, recipe, listener.progress("decoding the images"))
 
 
