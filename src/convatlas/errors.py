@@ -63,7 +63,7 @@ class UnknownNameError(ConvAtlasError, LookupError):
         """Build the error for an unknown ``kind`` (``"model"``) called ``name``."""
         choices = list(known)
         hint = nearest(name, choices)
-        if not hint and len(choices) <= _FEW:
+        if not hint and 0 < len(choices) <= _FEW:
             hint = f": take {', '.join(choices)}"
         return cls(f"unknown {kind} {name!r}{hint}")
 

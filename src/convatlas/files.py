@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from errno import EDQUOT, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         replace_file(staged, path)
     except BaseException:  # Ctrl-C too
-        staged.unlink(missing_ok=True)
+        _drop(staged)
         raise
 
 
@@ -100,8 +101,7 @@ def stage_file(path: Path, fill: Callable[[Path], object]) -> Path:
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
     except BaseException as error:  # Ctrl-C too
-        if staged.parent.is_dir():
-            staged.unlink(missing_ok=True)
+        _drop(staged)
         if isinstance(error, OSError):
             raise _cannot_write(path, error) from error
         raise
@@ -137,7 +137,13 @@ def remove_staged(folder: Path) -> None:
     """Remove what processes that were killed had staged in ``folder``; no other may write there."""
     for staged in folder.glob(".*.tmp"):
         if _STAGED.fullmatch(staged.name):
-            staged.unlink(missing_ok=True)
+            _drop(staged)
+
+
+def _drop(staged: Path) -> None:
+    """Remove a staged file, if it is there and the file system lets anything be removed."""
+    with suppress(OSError):
+        staged.unlink()
 
 
 def _flush_folder(folder: Path) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 import sys
 from collections import Counter
 
 import pytest
+from PIL import Image
 
+from convatlas.analysis.calibration import calibration_file
 from convatlas.analysis.latency import Latency
+from convatlas.analysis.machine import this_machine
+from convatlas.cli.limits import told_in_flags
 from convatlas.cli.main import main
+from convatlas.errors import OptionError
 from convatlas.models.catalogue import find_entry, list_entries
+from convatlas.search.budget import PERMISSIVE
 from convatlas.search.figures import Figure
 from convatlas.search.halving import Racer, RaceReport, Stint, judged, rungs, verdict
 
@@ -124,7 +131,7 @@ def test_all_of_them_are_listed_on_request(convatlas):
         (["--family", "resnets"], "did you mean resnet"),
         (["--objective", "fast"], "accuracy"),
         (["--min-top1", "101"], "per cent"),
-        (["--on", "cuda"], "add it"),
+        (["--on", "cuda"], "on cuda times can only be measured, got no --measure: add it"),
         (["--html", "page.txt"], "--html expects a file that ends in .html"),
         (["--data", "nowhere/at/all"], "nowhere/at/all"),
     ],
@@ -145,6 +152,72 @@ def test_when_nothing_fits_the_nearest_miss_and_the_limit_to_raise_are_named(con
     enough = float(re.search(r"--max-macs ([0-9.]+)M would do", err)[1]) * 1e6
     assert cheapest.macs <= enough < 1.01 * cheapest.macs
     assert convatlas("--max-macs", f"{enough:.0f}")[0] == 0
+
+
+def test_every_way_out_is_told_in_flags(convatlas):
+    permissive = [e for e in PUBLISHED if any(w.licence in PERMISSIVE for w in e.weights)]
+    best = max(permissive, key=lambda entry: entry.top1)
+    status, out, err = convatlas("--family", "lenet", "--needs-weights", "--licence", "permissive")
+    assert (status, out) == (2, "")
+    assert err == (
+        "convatlas: no network meets the budget; the nearest: lenet5: made for small images "
+        f"(MNIST), compared are ImageNet-1k's; or {best.name}: of the family {best.family.name}, "
+        "asked was lenet (leave --family out)\n"
+    )
+    _, _, err = convatlas("--family", "squeezenet", "--needs-weights", "--licence", "permissive")
+    left_out = re.findall(r"leave (\S+) out", err)
+    assert left_out == ["--family", "--licence", "--needs-weights"]
+    assert "asked was permissive" in err
+
+
+@pytest.mark.parametrize(
+    ("told", "in_flags"),
+    [
+        ("max_macs must be more than 0: leave it out", "--max-macs must be more than 0: leave it"),
+        ("x (max_macs=1M would do)", "x (--max-macs 1M would do)"),
+        ("x (leave family and needs_weights out)", "x (leave --family and --needs-weights out)"),
+        ("x, max_latency_ms not looked at", "x, --max-latency-ms not looked at"),
+        ("max_drop must be in 0 … 1", "--max-drop must be in 0 … 1"),
+        ("x; pretrained=False looks at all", "x; --no-pretrained looks at all"),
+        ("no folder train_x or data/train_memory", "no folder train_x or data/train_memory"),
+        ("no folder max_macs.d of the family", "no folder max_macs.d of the family"),
+    ],
+)
+def test_fields_are_told_as_flags_and_other_words_as_they_are(told, in_flags):
+    with pytest.raises(OptionError) as caught, told_in_flags():
+        raise OptionError(told)
+    assert in_flags in str(caught.value)
+
+
+def test_networks_without_weights_at_hand_can_be_looked_at(convatlas, answered, tmp_path):
+    # Photos with texture enough to tell them apart; few, so that weights at hand decide.
+    for place in range(8):
+        folder = tmp_path / "photos" / "ab"[place % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = random.Random(place).randbytes(3 * 96 * 96)  # noqa: S311 (no secret)
+        Image.frombytes("RGB", (96, 96), pixels).save(folder / f"{place}.png")
+    asked = ("--data", tmp_path / "photos", "--max-macs", "50M")
+    status, _, err = convatlas(*asked)
+    assert status == 2
+    assert "; --no-pretrained looks at all)" in err
+    values = answered(*asked, "--no-pretrained", "--html", tmp_path)
+    fitting = _within(macs=50e6)
+    assert values["chosen"]["weights"] is None
+    assert values["chosen"]["top1"] == max(entry.top1 for entry in fitting)
+    page = (tmp_path / "choice.html").read_text(encoding="utf-8")
+    assert re.search(r"convatlas choose --data \S+ --no-pretrained", page)
+
+
+def test_a_machine_without_any_calibration_needs_no_torch_to_know_that(tmp_path):
+    script = (
+        "import sys\n"
+        "from convatlas.cli.main import main\n"
+        "try: main(['choose', '--objective', 'latency', '--json'])\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "False", result.stderr
 
 
 @pytest.mark.parametrize("form", ["--all", "--json"])
@@ -217,10 +290,16 @@ def test_no_more_than_eight_networks_are_measured(answered, slow_clock):
     assert len(slow_clock) == 8
 
 
-def test_a_calibrated_machine_ranks_by_time_without_measure(answered, slow_clock, monkeypatch):
+def test_a_calibrated_machine_ranks_by_time_without_measure(
+    answered, slow_clock, monkeypatch, tmp_path
+):
     def calibrated(*_):
         return lambda each: Figure(each.cost.macs / 1e6, "predicted")
 
+    monkeypatch.setenv("CONVATLAS_CACHE", str(tmp_path))
+    kept = calibration_file(this_machine())
+    kept.parent.mkdir()
+    kept.touch()
     monkeypatch.setattr("convatlas.analysis.calibration.load_calibration", object)
     monkeypatch.setattr("convatlas.search.forecasting.calibrated", calibrated)
     values = answered("--family", "vgg", "--objective", "latency")
@@ -231,7 +310,8 @@ def test_a_calibrated_machine_ranks_by_time_without_measure(answered, slow_clock
 
 
 def test_the_page_says_the_whole_command_line(convatlas, slow_clock, tmp_path):
-    flags = ["--family", "squeezenet", "--seed", "3", "--measure", "--skip-bad"]
+    flags = ["--data", "digits", "--family", "resnet", "--seed", "3", "--no-pretrained"]
+    flags += ["--measure", "--skip-bad"]
     assert convatlas(*flags, "--html", tmp_path)[0] == 0
     page = (tmp_path / "choice.html").read_text(encoding="utf-8")
     assert f"convatlas choose {' '.join(flags)}" in page

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import pytest
 
@@ -18,7 +17,6 @@ from convatlas.claims.records import list_claims
 from convatlas.cli.main import main
 from convatlas.errors import OptionError
 from convatlas.models.catalogue import list_families, list_models
-from convatlas.pipeline.run_stages import RunWork
 from convatlas.pipeline.settings import RunSettings
 from convatlas.pipeline.transfer import METHODS
 from convatlas.search.budget import Budget
@@ -74,6 +72,9 @@ PLACES = {
     **{name: list_models() for name in (*LOOKED_AT, "train", "transfer", "features")},
     **{f"{name} --model": list_models() for name in ("run", "predict")},
     **{f"{name} --family": list_families() for name in ("list", "choose", "run")},
+    **{f"{name} --data": ["digits"] for name in ("run", "train", "choose", "evaluate")},
+    **{f"{name} lenet5 --data": ["digits"] for name in ("transfer", "features")},
+    "data": ["digits"],
     "recipes": list_recipes(),
     "train --recipe": list_recipes(),
     "claims": [claim.id for claim in list_claims()],
@@ -114,17 +115,19 @@ def test_the_words_of_a_flag_are_those_that_its_error_names(
     assert f"{refusal} {', '.join(words)}, got" in capsys.readouterr().err
 
 
-def test_the_stages_are_those_of_a_run(offered):
-    def trained(name, *_):
-        return SimpleNamespace(name=name)
-
-    work = MagicMock(settings=RunSettings(compare_scratch=True), _training=trained)
-    assert offered("convatlas run --stage ") == [s.name for s in RunWork._stages(work, MagicMock())]
+def test_the_stages_are_those_of_the_run_that_goes_on(offered, tmp_path):
+    assert offered("convatlas run --stage sc") == ["scratch"]
+    for both in (True, False):
+        settings = RunSettings(compare_scratch=both).to_dict()
+        (tmp_path / "run.json").write_text(json.dumps({"settings": settings}))
+        words = ["scratch", "ship"] if both else ["ship"]
+        assert offered(f"convatlas run --resume {tmp_path} --stage s") == words
 
 
 def test_files_can_stand_where_networks_can(offered):
     assert offered("convatlas see runs/") == []  # then the shell offers files
     assert offered("convatlas runs --plot a") == []
+    assert offered("convatlas train --data photos/") == []
 
 
 def test_completing_imports_no_torch():

@@ -71,9 +71,3 @@ def test_generated_pages_are_current():
         [sys.executable, "tools/write_docs.py", "--check"], capture_output=True, text=True, cwd=ROOT
     )
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_every_flag_has_a_sentence():
-    for command in typer.main.get_command(app).commands.values():
-        for parameter in command.params:
-            assert parameter.help if hasattr(parameter, "help") else True

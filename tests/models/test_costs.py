@@ -12,7 +12,7 @@ import pytest
 
 from convatlas.errors import UnknownNameError
 from convatlas.models.catalogue import find_entry, list_models
-from convatlas.models.costs import find_costs
+from convatlas.models.costs import _row, find_costs
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +20,15 @@ ROOT = Path(__file__).parents[2]
 def test_every_network_has_a_row_and_no_other_has():
     text = (files("convatlas.models") / "facts" / "costs.csv").read_text(encoding="utf-8")
     assert [row["name"] for row in csv.DictReader(text.splitlines())] == list_models()
+
+
+@pytest.mark.parametrize("name", ["size_bytes", "train_bytes", "class_macs", "channel_params"])
+def test_only_figures_that_nobody_can_know_may_be_empty(name):
+    text = (files("convatlas.models") / "facts" / "costs.csv").read_text(encoding="utf-8")
+    first = next(csv.DictReader(text.splitlines()))
+    assert _row({**first, "receptive_field": "", "class_train_bytes": ""}).receptive_field is None
+    with pytest.raises(ValueError, match="invalid literal"):
+        _row({**first, name: ""})
 
 
 def test_sizes_are_four_bytes_per_number():

@@ -100,6 +100,23 @@ def test_the_training_is_timed_where_a_run_would_train(digits, monkeypatch):
     assert f"{seconds_text(training.seconds)} on the meta: " in training_sentence(asdict(training))
 
 
+def test_who_watches_is_told_how_many_networks_are_counted(monkeypatch):
+    told = []
+
+    class Watching(Quiet):
+        def progress(self, what):
+            return lambda done, total: told.append((what, done, total))
+
+    monkeypatch.setattr("convatlas.pipeline.choosing._training", lambda *_: None)
+    found = answer(Budget(family="resnet", max_memory=1e9), "digits", Watching()).choice
+    kept = sum(each.kept for each in found.candidates)
+    for what in ("the cost", "the memory"):
+        counts = [
+            (done, total) for each, done, total in told if each == f"counting {what} of networks"
+        ]
+        assert counts == [(done, kept) for done in range(kept + 1)]
+
+
 def test_what_cannot_be_in_time_is_not_measured(digits, timed, monkeypatch):
     # 2.5 million multiply-accumulates at 1 MFLOP/s take five seconds.
     _ceilings(monkeypatch, 1e-3)
@@ -115,5 +132,7 @@ def test_a_limit_that_is_none_measures_nothing(digits, timed):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_budget_for_a_gpu_needs_one(digits):
-    with pytest.raises(OptionError, match="found no GPU that torch can use"):
+    with pytest.raises(
+        OptionError, match=r"found no GPU that torch can use: .*, or pass --on cpu$"
+    ):
         pick(RunSettings(budget=Budget(on="cuda", max_latency_ms=1)), digits)

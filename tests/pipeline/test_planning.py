@@ -11,7 +11,7 @@ from convatlas.errors import OptionError
 from convatlas.pipeline import planning
 from convatlas.pipeline.planning import Pace, Room, fit_to_memory, make_plan, measure_pace
 from convatlas.pipeline.preparation import build, pick, prepare, recipe_for
-from convatlas.pipeline.rehearsal import EARLIER, REHEARSED, Reserve
+from convatlas.pipeline.rehearsal import Reserve
 from convatlas.pipeline.settings import RunSettings
 from convatlas.pipeline.training import make_job
 from convatlas.train.recipe import find_recipe
@@ -51,20 +51,21 @@ def test_without_limits_the_recipe_stays_as_it_is(job, slow):
     )
     assert plan.steps == 30 * 45  # 1,437 images
     assert plan.seconds == 30 * 45
+    assert (plan.reserve_seconds, plan.reserve_source, plan.reserve_share) == (0, None, None)
     assert len(plan.sentences()) == 1
 
 
 def test_as_many_epochs_as_the_time_allows(job, slow):
     left = 24 + 10 * 45 + 44  # 20 s of what follows, and a fifth of them
-    room = Room(time_limit=600, seconds_left=left, reserve=Reserve.of(20.0, REHEARSED))
+    room = Room(time_limit=600, seconds_left=left, reserve=Reserve.with_safety(20.0, "rehearsal"))
     recipe, plan = make_plan(job, room)
     assert (recipe.training.epochs, plan.epochs, plan.recipe_epochs) == (10, 10, 30)
     assert recipe.schedule.warmup_epochs == pytest.approx(2 * 10 / 30)
     assert "10 of the recipe's 30 epochs, to end within 10 min" in plan.sentences()[1]
     assert (plan.reserve_seconds, plan.reserve_share) == (24, 0.2)
     assert plan.sentences()[2] == (
-        "plan: 24.0 s are kept for what follows on the training, measured in a rehearsal with few "
-        "images, with a fifth on top"
+        "plan: 24.0 s are kept for what follows on the training, measured in the rehearsal, 20% on "
+        "top"
     )
     _, plan = make_plan(job, replace(room, trainings=2))
     assert plan.epochs == 5
@@ -78,7 +79,7 @@ def test_the_time_that_measuring_takes_is_gone(job, slow, monkeypatch):
 
 
 def test_a_limit_too_small_names_the_least_that_would_do(job, slow):
-    room = Room(time_limit=60, seconds_left=40, reserve=Reserve.of(9.5, EARLIER))
+    room = Room(time_limit=60, seconds_left=40, reserve=Reserve.with_safety(9.5, "earlier pass"))
     with pytest.raises(OptionError) as caught:
         make_plan(job, room)
     assert "limit of 1 min 17 s or more" in str(caught.value)  # 20 s gone, 11.4 s kept, 45 s

@@ -25,6 +25,7 @@ from convatlas.pipeline.preparation import build, pick, prepare, recipe_for
 from convatlas.pipeline.records import Logbook
 from convatlas.pipeline.run import resume, run
 from convatlas.pipeline.settings import RunSettings, new_folder, read_record
+from convatlas.pipeline.stage_names import stages_of
 from convatlas.pipeline.stages import TimeLimit
 from convatlas.pipeline.trained import load_trained
 from convatlas.pipeline.training import train
@@ -67,6 +68,10 @@ def test_the_digits_choose_a_small_net_and_leave_every_file(outcome):
         ),
     }
     assert not [name for name in names if name.endswith(".tmp")]
+
+
+def test_the_stages_are_those_that_can_be_asked_for(outcome):
+    assert set(_json(outcome, "stages")["stages"]) == set(stages_of(outcome.folder))
 
 
 def test_a_fifth_is_held_out_and_counted(outcome):
@@ -172,11 +177,6 @@ def test_a_stopped_training_begins_anew_when_it_has_to(
     stage, words, *plan = case(folder)
     for each in plan:
         monkeypatch.setattr(run_stages, "make_plan", each)
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(run_stages, "is_training", lambda _: True)
-        with pytest.raises(CheckpointError, match="another process is training in"):
-            resume(folder, Quiet(), stage)
-    assert (folder / "last.json").exists()
     listener = Steps()
     resume(folder, listener, stage)
     assert words in listener.lines
@@ -318,9 +318,15 @@ class Clock(Quiet):
         self.seconds += self.seconds_per_step
 
 
-def rehearsed(seconds):
-    """Return what stands for a rehearsal that took so long."""
-    return lambda *_: SimpleNamespace(seconds=lambda *_: seconds)
+def rehearsed(seconds, asked=None):
+    """Return what stands for a rehearsal that took so long, and notes what was asked of it."""
+
+    def count(*sizes):
+        if asked is not None:
+            asked.append(sizes)
+        return seconds
+
+    return lambda *_: SimpleNamespace(seconds=count)
 
 
 @pytest.mark.parametrize(("seconds_per_step", "epochs"), [(1.0, 4), (2.0, 2)])
@@ -366,26 +372,48 @@ def test_a_run_that_is_planned_again_keeps_the_time_that_its_stages_took(
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     record["seconds"] |= {"evaluate": 10.0, "explain": 20.0, "ship": 30.0, "report": 40.0}
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    outcome = resume(folder, clock, "plan")
-    plan = _json(outcome, "plan")
+    plan = _json(resume(folder, clock, "plan"), "plan")
     assert (plan["reserve_seconds"], plan["reserve_source"]) == (120.0, "earlier pass")
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    del record["seconds"]["ship"]
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    plan = _json(resume(folder, clock, "plan"), "plan")
+    assert (plan["reserve_seconds"], plan["reserve_source"]) == (1.2, "rehearsal")
 
 
-def test_a_run_that_took_longer_than_it_may_says_why(tmp_path, monkeypatch, shipped_already):
+@pytest.mark.parametrize(
+    ("training", "page", "why"),
+    [
+        (0, 90, ": what follows on the training took 1 min 30 s, of 12.0 s kept for it"),
+        (80, 10, ""),  # what follows kept to its time
+    ],
+)
+def test_a_run_that_took_longer_than_it_may_says_why(
+    tmp_path, monkeypatch, shipped_already, training, page, why
+):
     clock = limited(monkeypatch, 0.0)
     monkeypatch.setattr(run_stages, "rehearse", rehearsed(10.0))
+    moved = SimpleNamespace(perf_counter=lambda: clock.seconds)
+    monkeypatch.setattr("convatlas.pipeline.records.time", moved)
+    train = run_stages.train
+
+    def slow_training(*given):
+        clock.seconds += training
+        return train(*given)
 
     def slow_page(folder):
-        clock.seconds += 90
+        clock.seconds += page
         return folder / "run.json"
 
+    monkeypatch.setattr(run_stages, "train", slow_training)
     monkeypatch.setattr(run_stages, "write_report", slow_page)
     images = write_digits(tmp_path / "images")
     settings = RunSettings(data=str(images), model="lenet5", epochs=1, time_limit=60.0)
-    run(settings, tmp_path / "runs", clock)
-    words = "the run took 1 min 30 s, and its time limit is 1 min: what follows on the training"
-    assert clock.lines[-1].startswith(words)
-    assert clock.lines[-1].endswith("of 12.0 s kept for it")
+    folder = run(settings, tmp_path / "runs", clock).folder
+    assert clock.lines[-1] == f"the run took 1 min 30 s, and its time limit is 1 min{why}"
+    (folder / "explain.json").unlink()
+    resume(folder, clock)  # explains anew, and nothing else: what the page took is long ago
+    assert clock.lines[-1] == "the run took 1 min 30 s, and its time limit is 1 min"
 
 
 def test_scratch_that_is_asked_for_after_the_time_is_up_is_trained(
@@ -393,7 +421,8 @@ def test_scratch_that_is_asked_for_after_the_time_is_up_is_trained(
 ):
     clock = limited(monkeypatch, 1.0)
     monkeypatch.setattr(planning, "measure_pace", lambda *_: Pace(1000.0, 1000.0, 0.0))
-    monkeypatch.setattr(run_stages, "rehearse", rehearsed(10.0))
+    asked = []
+    monkeypatch.setattr(run_stages, "rehearse", rehearsed(10.0, asked))
     settings = RunSettings(
         data=str(write_digits(tmp_path / "images")),  # 48 images, 2 steps an epoch
         model="lenet5",
@@ -402,6 +431,7 @@ def test_scratch_that_is_asked_for_after_the_time_is_up_is_trained(
         compare_scratch=True,
     )
     folder = run(settings, tmp_path / "runs", clock).folder
+    assert asked == [(48, 18, 2)]  # both networks are judged on 18
     stages = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
     (folder / "stages.json").write_text(json.dumps(stages | {"seconds": 1000.0}), encoding="utf-8")
     resume(folder, clock, "scratch")
@@ -484,6 +514,7 @@ def test_scratch_stands_beside_the_chosen_start(tmp_path, shipped_already):
     metrics = _json(outcome, "metrics")
     assert metrics["scratch"]["accuracy"] == outcome.scratch.accuracy
     assert (outcome.folder / "scratch" / "last.safetensors").exists()
+    assert set(_json(outcome, "stages")["stages"]) == set(stages_of(outcome.folder))
 
 
 def test_a_latency_limit_is_measured():

@@ -16,7 +16,7 @@ import pytest
 from torch import nn
 
 from convatlas.deploy.runtime import OnnxClassifier
-from convatlas.errors import ExportError, OptionError, OutputError
+from convatlas.errors import DataError, ExportError, OptionError, OutputError
 from convatlas.pipeline import shipping
 from convatlas.pipeline.shipping import Photos, ship
 from convatlas.pipeline.trained import TrainedModel
@@ -165,6 +165,26 @@ def test_a_network_that_cannot_be_quantised_is_shipped(exported, tmp_path, monke
         "max_drop": 0.01,
     }
     assert names(tmp_path) == ["model.json", "model.onnx", "predict.py"]
+
+
+@pytest.mark.parametrize("error", [DataError("photo 3 is damaged"), OSError(errno.EIO, "I/O")])
+def test_what_is_no_full_disk_is_not_taken_for_one(exported, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(shipping, "compare_precision", fail)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    record = ship(*work(), tmp_path)["int8"]
+    assert (record["status"], record["reason"]) == ("failed", str(error))
+
+
+def test_a_quota_that_is_full_ends_the_run(exported, tmp_path, monkeypatch):
+    def fill(*_, **__):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(shipping, "TemporaryDirectory", fill)
+    with pytest.raises(OutputError, match=r"cannot write .*: No space left on device while"):
+        ship(*work(), tmp_path)
 
 
 def test_a_disk_that_is_full_ends_the_run_and_is_no_fault_of_the_network(

@@ -120,6 +120,17 @@ def test_notes_say_where_a_time_comes_from(choice):
     assert any("convatlas calibrate" in note for note in choice_notes(timed))
 
 
+def test_notes_speak_of_memory_only_where_it_is_shown(choice):
+    told = "size are counted, memory is predicted, for one image"
+    assert any(told in note for note in choice_notes(choice))
+    without = tuple(
+        replace(each, cost=replace(each.cost, memory_bytes=None)) for each in choice.candidates
+    )
+    notes = choice_notes(replace(choice, chosen=without[0], candidates=without))
+    assert any("size are counted, for one image" in note for note in notes)
+    assert not any("memory" in note for note in notes)
+
+
 def test_a_training_is_told_with_its_recipe_and_how_it_is_known():
     told = training_sentence(
         {

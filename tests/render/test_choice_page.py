@@ -13,7 +13,8 @@ import pytest
 
 from convatlas.cli.numbers import parse_count
 from convatlas.models.catalogue import list_entries
-from convatlas.render.choice_page import choice_html
+from convatlas.render.choice_page import _written, choice_html
+from convatlas.render.limits import SHOWN
 from convatlas.search.budget import Budget
 from convatlas.search.candidate import Task
 from convatlas.search.choose import choose
@@ -140,6 +141,34 @@ def test_every_slider_has_a_name_a_value_in_words_and_the_networks_as_stops(html
     assert [a["aria-valuetext"] for a in ranges][1] == "300.00 M"
     (said,) = [a for _, a in page.tags if a.get("aria-live")]
     assert (said["aria-live"], said["role"]) == ("polite", "status")
+
+
+def test_no_stop_of_a_slider_shuts_out_its_own_network():
+    ms = [12.345678901234567, 385.80000000000001, 0.1 + 0.2]
+    names = ["vgg11", "vgg13", "vgg16"]
+    times = dict(zip(names, ms, strict=True))
+    choice = choose(
+        Budget(family="vgg", objective="latency"),
+        forecaster=lambda each: (
+            Figure(times[each.name], "measured") if each.name in times else None
+        ),
+    )
+    html = choice_html(choice)
+    for limit in SHOWN:
+        if limit.figure in ("latency_ms", "top1", "size_bytes", "params", "macs"):
+            _, slider = _slider(html, limit.figure)
+            for stop in slider["stops"]:
+                if stop["value"] is not None:
+                    typed = parse_count(stop["raw"], slider["flag"])
+                    value = stop["value"] / limit.unit
+                    assert typed <= value if limit.is_floor else typed >= value
+
+
+def test_numbers_are_typed_exactly():
+    odd = (12.345678901234567, 35_600_000, 64_500_000, 4_115_700_000, 1_234_567_890_123_457)
+    for value in (*odd, 385_808_192, 500_000_000, 76.13, 0.3):
+        assert parse_count(_written(value), "--max-macs") == value
+    assert _written(500e6) == "500M"
 
 
 def test_without_a_script_the_ranking_still_stands_there(html, choice):

@@ -91,7 +91,7 @@ def test_the_nearest_miss_is_named_with_what_it_needs():
     with pytest.raises(
         BudgetError,
         match=r"nearest: efficientnet_lite0: 383\.9 M MACs, limit 1 M \(max_macs=384M would do\)"
-        r".* \(of the .*with weights at hand.*--no-pretrained` looks at all\)$",
+        r".* \(of the .*with weights at hand.*pretrained=False looks at all\)$",
     ):
         choose(Budget(max_macs=1e6), PHOTOS)
     assert choose(Budget(max_macs=384e6), PHOTOS).chosen.name == "efficientnet_lite0"
@@ -117,7 +117,10 @@ def test_weights_that_the_licence_bars_are_named_as_such(monkeypatch):
     assert dropped["efficientnet_lite0"].kept
     assert dropped["resnet50"].dropped_by == "weights"
     assert dropped["vgg16"].dropped_by == "licence"
-    assert "under not stated, asked was permissive" in dropped["vgg16"].reason
+    assert (
+        "the licence of its weights at hand is not stated, asked was permissive"
+        in dropped["vgg16"].reason
+    )
 
 
 def test_a_network_that_was_asked_for_must_meet_the_budget():

@@ -9,9 +9,10 @@ import pytest
 
 from convatlas.cli.numbers import parse_bytes, parse_count
 from convatlas.errors import BudgetError
-from convatlas.models.catalogue import WeightSource
+from convatlas.models.catalogue import WeightSource, list_entries
 from convatlas.search.budget import Budget
 from convatlas.search.choose import Task, choose
+from convatlas.search.figures import Figure
 from convatlas.search.limits import judged, refused
 from convatlas.search.misses import nearest_misses
 from convatlas.search.ranking import ranked
@@ -27,7 +28,7 @@ MANY = replace(PHOTOS, num_classes=37, train_images=200_000)
 def _told(candidates, budget):
     """What is said of these networks, where nothing else bars any but what bars it already."""
 
-    def part(limits):
+    def part(limits, _sure=""):
         within, beyond = [], []
         for each in candidates:
             barred = each.dropped_by == "licence" and limits.licence
@@ -98,7 +99,53 @@ def test_a_network_that_a_better_one_would_stand_before_is_not_told():
 def test_weights_that_the_licence_bars_can_be_had_without_it():
     barred = replace(ALEXNET, kept=False, dropped_by="licence", reason="its weights are barred")
     told = _told([barred], Budget(licence="permissive"))
-    assert told == "alexnet: its weights are barred (leave licence out)"
+    assert told == (  # torchvision states none
+        "alexnet: the licence of its weights is not stated, asked was permissive "
+        "(leave licence out)"
+    )
+
+
+def test_each_wish_that_can_be_left_out_says_what_itself_has_against_the_network():
+    budget = Budget(family="squeezenet", licence="permissive", needs_weights=True)
+    with pytest.raises(BudgetError) as caught:
+        choose(budget)
+    _, *ways = str(caught.value).split("; or ")
+    assert ways == [
+        "squeezenet1_1: the licence of its weights is not stated, asked was permissive "
+        "(leave licence out)",
+        "squeezenet1_1: no pretrained weights to use under a permissive licence "
+        "(leave needs_weights out)",
+    ]
+
+
+def test_a_wish_is_left_out_only_for_what_can_be_in_time():
+    def at_least(each):  # 100 G multiply-accumulates a second
+        least = each.cost.macs / 1e8
+        return Figure(least, "predicted", low=least)
+
+    def median(each):
+        return Figure(each.cost.macs / 1e8, "predicted", low=0.0, high=1e9)
+
+    # VGG-11 has 7.6 G multiply-accumulates, so 76 ms; the least of all have some 24 M.
+    fewest = min((e for e in list_entries() if e.top1 and e.dataset == "ImageNet-1k"), key=_macs)
+    for forecaster, end in ((at_least, ", max_latency_ms not looked at"), (median, "")):
+        with pytest.raises(BudgetError) as caught:
+            choose(Budget(max_latency_ms=5, family="vgg"), forecaster=forecaster)
+        told = str(caught.value)
+        family = fewest.family.name
+        hint = f"{fewest.name}: of the family {family}, asked was vgg (leave family out){end}"
+        assert hint in told.split("; or ") or f"the nearest: {hint}" in told
+        assert "convnext" not in told
+    found = choose(Budget(max_latency_ms=5), forecaster=median).chosen
+    assert found.cost.macs <= 5e8
+    hopeless = 0.9 * fewest.macs / 1e8
+    with pytest.raises(BudgetError) as caught:
+        choose(Budget(max_latency_ms=hopeless, family="vgg"), forecaster=at_least)
+    assert "leave family out" not in str(caught.value)
+
+
+def _macs(entry):
+    return entry.macs
 
 
 def _followed(told, budget):

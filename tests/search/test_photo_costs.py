@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,9 +10,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from convatlas.models.catalogue import find_entry
+from convatlas.errors import BudgetError
+from convatlas.models.catalogue import find_entry, list_entries
 from convatlas.models.costs import find_costs
 from convatlas.models.registry import create_model
+from convatlas.search import costing
 from convatlas.search.budget import Budget
 from convatlas.search.choose import Task, choose
 from convatlas.search.costing import cost_of
@@ -92,3 +95,92 @@ def test_photos_need_no_torch_until_one_network_is_taken(channels):
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.split() == ["True", "False"], found.stderr
+
+
+GREY = replace(PHOTOS, channels=1, train_images=200_000)
+
+
+@pytest.fixture
+def remembered(monkeypatch):
+    """Let inference take 2 to 6 times the weights, training 10 times; return who was counted."""
+    counted = []
+
+    def memory(name, _classes, _channels, _stem, _size, *, training):
+        counted.append(name)
+        return _made_memory(name) * (10 if training else 1)
+
+    monkeypatch.setattr(costing, "_memory", memory)
+    return counted
+
+
+def _made_memory(name):
+    return find_costs(name).size_bytes * (2 + len(name) % 5)
+
+
+def test_no_memory_is_less_than_that_of_the_weights():
+    for entry in list_entries():
+        costs = find_costs(entry.name)
+        assert costs.memory_bytes >= costs.size_bytes >= 4 * entry.params
+        assert costs.train_bytes >= costs.size_bytes + 8 * entry.params  # gradients and momentum
+
+
+@pytest.mark.parametrize("limit", ["max_memory", "train_memory"])
+def test_memory_is_counted_only_where_the_weights_alone_are_not_too_much(remembered, limit):
+    watched = []
+
+    def watch(what):
+        return lambda done, total: watched.append((what, done, total))
+
+    choice = choose(Budget(**{limit: 60e6}), GREY, pretrained=False, watch=watch)
+    per_weight = 1 if limit == "max_memory" else 3
+    possible = {
+        each.name
+        for each in choice.candidates
+        if each.dropped_by in ("", limit) and per_weight * 4 * each.cost.params <= 60e6
+    }
+    assert choice.chosen.name in remembered
+    assert 5 < len(set(remembered)) <= len(possible) < 120
+    assert set(remembered) <= possible
+    count = len(remembered)
+    assert watched[0] == ("counting the memory of networks", 0, count)
+    assert watched[-1] == ("counting the memory of networks", count, count)
+    spared = [c for c in choice.candidates if c.dropped_by == limit and c.name not in remembered]
+    assert [e.reason for e in spared if not e.reason.startswith("at least ")] == []
+    assert all(each.margins[limit] < 0 for each in spared)
+
+
+def test_the_nearest_miss_in_memory_is_found_though_few_are_counted(remembered):
+    photos = [e for e in list_entries() if e.dataset == "ImageNet-1k" and e.top1]
+    nearest = min(photos, key=lambda entry: _made_memory(entry.name))
+    with pytest.raises(BudgetError, match=rf"the nearest: {nearest.name}: \S+ MB in inference"):
+        choose(Budget(max_memory=1e6), GREY, pretrained=False)
+    assert len(set(remembered)) < len(photos) / 2
+
+
+def test_a_better_network_that_the_raised_limit_lets_in_is_told_with_its_memory(monkeypatch):
+    # ResNet-18's weights are a little more than all that SqueezeNet takes, so it is not counted
+    # before the limit is raised; then 0.1 % more is within what three digits say.
+    size = candidate_of(find_entry("resnet18"), GREY, FREE, pretrained=False).cost.size_bytes
+    taken = {"squeezenet1_1": size - 1000, "resnet18": size + 1000}
+
+    def memory(name, *_built, training):
+        assert not training
+        return taken.get(name, 10**9)
+
+    monkeypatch.setattr(costing, "_memory", memory)
+    with pytest.raises(BudgetError) as caught:
+        choose(Budget(max_memory=1e6), GREY, pretrained=False)
+    told = re.search(
+        r"the nearest: resnet18: (\S+) MB in inference, .*max_memory=(\S+)MB would do",
+        str(caught.value),
+    )
+    assert told is not None, str(caught.value)
+    assert float(told[1]) == pytest.approx((size + 1000) / 1e6, abs=0.005)
+    assert size + 1000 <= float(told[2]) * 1e6 < 1.01 * size
+
+
+def test_what_is_priced_is_not_counted_again_for_its_memory(monkeypatch):
+    monkeypatch.setattr(costing, "analyze", None)
+    monkeypatch.setattr("convatlas.search.choose.advice_on", lambda *_: ())
+    chosen = choose(Budget(max_memory=1e9), GREY, name="shufflenet_v2_x0_5").chosen
+    assert chosen.cost.memory_bytes > chosen.cost.size_bytes

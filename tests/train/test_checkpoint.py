@@ -39,6 +39,19 @@ def test_a_checkpoint_comes_back_whatever_its_memory_format(tmp_path: Path) -> N
     assert all(torch.equal(found.tensors[k], v) for k, v in tensors.items())
 
 
+@pytest.mark.parametrize("fails", ["write_bytes", "replace"])
+def test_a_read_only_file_system_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os if fails == "replace" else Path, fails, refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match=r"a\.txt: Read-only file system; choose a folder"):
+        write_text(tmp_path / "a.txt", "a")
+
+
 def test_the_files_are_plain_json_and_safetensors_that_carry_the_hash(tmp_path: Path) -> None:
     RunFolder(tmp_path).save_last(checkpoint(1))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.json", "last.safetensors"]

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -507,19 +508,29 @@ def test_a_second_ctrl_c_keeps_the_checkpoint_before(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_during_the_evaluation_does_not_lose_the_epoch(
-    tmp_path: Path, whole: dict[str, tuple[Path, History]]
+    tmp_path: Path, whole: dict[str, tuple[Path, History]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "momentum and averaging"
+    name, clock = "momentum and averaging", SimpleNamespace(seconds=0.0)
+
+    class Timed(Batches):
+        def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Images]:
+            for batch in super().epoch(epoch, first_step):
+                yield batch
+                clock.seconds += 2
 
     class Long(Held):
         def __iter__(self) -> Iterator[Images]:
             for batch in super().__iter__():
                 yield batch
+                clock.seconds += 100
                 signal.raise_signal(signal.SIGINT)
 
+    stopped = SimpleNamespace(perf_counter=lambda: clock.seconds)
+    monkeypatch.setattr("convatlas.train.meter.time", stopped)
     with pytest.raises(Interrupted) as caught:
-        fit(net(), Sign(), Batches(), Long(), RECIPES[name], run=RunFolder(tmp_path))
+        fit(net(), Sign(), Timed(), Long(), RECIPES[name], run=RunFolder(tmp_path))
     assert (caught.value.epochs_done, caught.value.steps_done) == (0, STEPS)
+    assert json.loads((tmp_path / "last.json").read_text(encoding="utf-8"))["seconds"] == 2 * STEPS
     train(tmp_path, RECIPES[name], resume=True)
     assert_same_run(whole[name][0], tmp_path)
 

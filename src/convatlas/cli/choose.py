@@ -6,6 +6,7 @@ Without images, a latency limit and ``--measure``, it does not import torch.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 
 from convatlas.cli.completion import words
 from convatlas.cli.drawing import drawing_file
-from convatlas.cli.flags import Json, Seed, SkipBad
+from convatlas.cli.flags import Json, Seed, SkipBad, refuse_without
 from convatlas.cli.limits import (
     Family,
     Licence,
@@ -39,10 +40,12 @@ __all__ = ["choose"]
 
 
 def choose(
+    ctx: typer.Context,
     data: Annotated[
         str | None,
         typer.Option(
-            help="'digits', a folder, a table of paths, shards; the catalogue alone if left out."
+            help="'digits', a folder, a table of paths, shards; the catalogue alone if left out.",
+            autocompletion=words("digits"),
         ),
     ] = None,
     max_params: MaxParams = None,
@@ -73,6 +76,9 @@ def choose(
     family: Family = None,
     licence: Licence = None,
     needs_weights: NeedsWeights = False,
+    pretrained: Annotated[
+        bool, typer.Option(help="Whether pretrained weights may be used.")
+    ] = True,
     export: Annotated[
         str | None,
         typer.Option(
@@ -118,6 +124,7 @@ def choose(
     from convatlas.pipeline.choosing import answer
     from convatlas.search.budget import Budget
 
+    settings = _race_settings(ctx, data, race_networks, race_epochs, seed, race=race)
     with told_in_flags():
         budget = Budget(
             max_params=max_params,
@@ -135,9 +142,8 @@ def choose(
             export=export,
             objective=objective,
         )
-    settings = _race_settings(data, race_networks, race_epochs, seed) if race else None
-    with told_in_flags():
-        found = answer(budget, data, Terminal(), measure=measure, skip_bad=skip_bad, seed=seed)
+        ask = partial(answer, budget, data, Terminal(), pretrained=pretrained)
+        found = ask(measure=measure, skip_bad=skip_bad, seed=seed)
     if not json:
         _show(found, every=every)
     report = None
@@ -146,16 +152,39 @@ def choose(
     if report is not None and not json:
         _show_race(report)
     if page is not None:
-        flags = [f"--seed {seed}"] if seed else []
-        flags += [name for name, on in (("--measure", measure), ("--skip-bad", skip_bad)) if on]
+        flags = _flags(seed, pretrained=pretrained, measure=measure, skip_bad=skip_bad)
         _write(found, report, data, page, flags)
         typer.echo(f"page: {page}", err=json)
     if json:
         _print_json(found, report)
 
 
-def _race_settings(data: str | None, networks: int, epochs: int | None, seed: int) -> RaceSettings:
-    """Return how the race goes, before anything else is done."""
+def _flags(seed: int, *, pretrained: bool, measure: bool, skip_bad: bool) -> list[str]:
+    """Return what was asked beside the limits, as it was typed."""
+    given = {
+        f"--seed {seed}": seed != 0,
+        "--no-pretrained": not pretrained,
+        "--measure": measure,
+        "--skip-bad": skip_bad,
+    }
+    return [flag for flag, is_given in given.items() if is_given]
+
+
+def _race_settings(
+    ctx: typer.Context,
+    data: str | None,
+    networks: int,
+    epochs: int | None,
+    seed: int,
+    *,
+    race: bool,
+) -> RaceSettings | None:
+    """Return how the race goes, if there is to be one, before anything else is done."""
+    if data is None:
+        refuse_without(ctx, "--data", "seed", "skip_bad")
+    if not race:
+        refuse_without(ctx, "--race", "race_networks", "race_epochs", "out")
+        return None
     if data is None:
         raise OptionError("--race trains on your images, got no --data: name them, or leave it out")
     from convatlas.pipeline.race import RaceSettings

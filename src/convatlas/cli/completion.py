@@ -6,8 +6,11 @@ Where a path may stand too, the shell offers files once no word begins so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["claim_ids", "families", "networks", "recipe_names", "words"]
+import typer
+
+__all__ = ["claim_ids", "families", "networks", "recipe_names", "stages", "words"]
 
 Offer = Callable[[], list[str]]
 
@@ -38,6 +41,14 @@ def claim_ids() -> list[str]:
     from convatlas.claims.records import list_claims
 
     return [claim.id for claim in list_claims()]
+
+
+def stages(ctx: typer.Context) -> list[str]:
+    """Return the stages of the run that ``--resume`` names on the line."""
+    from convatlas.pipeline.stage_names import STAGES, stages_of
+
+    folder = ctx.params.get("resume")
+    return list(STAGES if folder is None else stages_of(Path(folder)))
 
 
 def words(text: str) -> Offer:

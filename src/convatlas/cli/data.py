@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convatlas.cli.completion import words
 from convatlas.cli.drawing import drawing_file
 from convatlas.cli.flags import Json
 
@@ -19,7 +20,12 @@ __all__ = ["data"]
 
 def data(
     source: Annotated[
-        str, typer.Argument(metavar="DATA", help="Images, as for `convatlas train`.")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Images, as for `convatlas train`.",
+            autocompletion=words("digits"),
+        ),
     ],
     html: Annotated[
         Path | None, typer.Option(help="HTML page to write, or a folder for it; else none.")

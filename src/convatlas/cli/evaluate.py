@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convatlas.cli.completion import words
 from convatlas.cli.flags import Json
 from convatlas.errors import OptionError
 
@@ -26,7 +27,10 @@ def evaluate(
     ],
     data: Annotated[
         str | None,
-        typer.Option(help="Judge by the held-out part of these images; the run's own if left out."),
+        typer.Option(
+            help="Judge by the held-out part of these images; the run's own if left out.",
+            autocompletion=words("digits"),
+        ),
     ] = None,
     ensemble: Annotated[
         bool,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from convatlas.cli.completion import networks
+from convatlas.cli.completion import networks, words
 
 __all__ = ["features"]
 
@@ -19,7 +19,10 @@ def features(
             help="A run folder, or a network with weights at hand.", autocompletion=networks
         ),
     ],
-    data: Annotated[str, typer.Option(help="Images, as for `convatlas train`.")],
+    data: Annotated[
+        str,
+        typer.Option(help="Images, as for `convatlas train`.", autocompletion=words("digits")),
+    ],
     layer: Annotated[
         list[str] | None,
         typer.Option(help="Path of a layer: stages.3, repeatable; the last stage if left out."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Annotated, TypeAlias
 
 import typer
@@ -27,9 +28,8 @@ __all__ = [
     "told_in_flags",
 ]
 
-_FIELD = re.compile(
-    r"\b((?:max|min|train|needs)_[a-z0-9_]+|(?:epochs|seed|early_stop|time_limit)(?= must be))(=?)"
-)
+_SETTINGS = ("early_stop", "epochs", "max_drop", "seed", "time_limit")
+_LEFT_OUT = re.compile(r"(?<=leave )[a-z0-9_]+(?: and [a-z0-9_]+)*(?= out\b)")
 
 MaxParams: TypeAlias = Annotated[
     float | None,
@@ -97,7 +97,23 @@ def told_in_flags() -> Iterator[None]:
     try:
         yield
     except (BudgetError, OptionError) as error:
-        from convatlas.render.limits import flag
+        raise type(error)(_in_flags(str(error))) from error
 
-        told = _FIELD.sub(lambda found: flag(found[1]) + (" " if found[2] else ""), str(error))
-        raise type(error)(told) from error
+
+def _in_flags(told: str) -> str:
+    """Return a sentence with flags for the fields that it names.
+
+    Fields that are words of their own, such as family, are meant where they can be left out.
+    """
+    from convatlas.render.limits import flag
+    from convatlas.search.budget import Budget
+
+    names = {field.name for field in fields(Budget)}
+
+    def left_out(found: re.Match[str]) -> str:
+        return re.sub(r"\w+", lambda word: flag(word[0]) if word[0] in names else word[0], found[0])
+
+    told = _LEFT_OUT.sub(left_out, told).replace("pretrained=False", "--no-pretrained")
+    meant = "|".join([*(n for n in names if "_" in n), *(f"{n}(?= must be)" for n in _SETTINGS)])
+    written = re.compile(rf"(?<![\w./\\-])({meant})(=|(?![\w/\\-]|\.\w))")
+    return written.sub(lambda found: flag(found[1]) + (" " if found[2] else ""), told)

@@ -9,7 +9,7 @@ import typer
 
 from convatlas.cli.completion import networks
 from convatlas.cli.flags import Csv, Json
-from convatlas.cli.limits import Family, MaxMacs, MaxParams, MinTop1
+from convatlas.cli.limits import Family, MaxMacs, MaxParams, MinTop1, told_in_flags
 
 __all__ = ["list_networks"]
 
@@ -34,7 +34,10 @@ def list_networks(
     """List networks with their published figures."""
     from convatlas.models.catalogue import list_entries
     from convatlas.render.data import entries_to_csv, entries_to_json
+    from convatlas.search.budget import Budget
 
+    with told_in_flags():  # what no limit can be is refused as by `choose`
+        Budget(max_params=max_params, max_macs=max_macs, min_top1=min_top1)
     entries = list_entries(
         pattern,
         family=family,

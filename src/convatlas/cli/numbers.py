@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,7 +14,7 @@ __all__ = ["parse_bytes", "parse_count", "parse_place", "parse_seconds", "parser
 _Value = TypeVar("_Value")
 
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
-_BYTES = re.compile(r"([0-9.]+) ?([kmgt]?)(i?)b?", re.IGNORECASE)
+_BYTES = re.compile(r"([0-9.]+(?:e[0-9]+)?) ?([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = " kmgt"
 _TIME = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", re.IGNORECASE)
 _SECONDS = (3600, 60, 1)
@@ -49,20 +50,21 @@ def parse_count(text: str, flag: str) -> float:
 
 
 def parse_bytes(text: str, flag: str) -> int:
-    """Return ``"8GB"`` as 8 · 10⁹ and ``"8GiB"`` as 8 · 2³⁰.
+    """Return ``"8GB"`` and ``"8e9"`` as 8 · 10⁹, ``"8GiB"`` as 8 · 2³⁰.
 
     Raises:
-        OptionError: Not a number with a unit of bytes behind it.
+        OptionError: Not a number with an optional unit of bytes behind it.
     """
     match = _BYTES.fullmatch(text.strip())
     try:
         number = float(match[1]) if match else -1.0
     except ValueError:
         number = -1.0
-    if match is None or number <= 0:
+    base = 1024 if match and match[3] else 1000
+    size = number * base ** _POWERS.index(match[2].lower() or " ") if match else number
+    if size <= 0 or not math.isfinite(size):
         raise OptionError(f"{flag} expects a size such as 8GB or 512MiB, got {text!r}")
-    base = 1024 if match[3] else 1000
-    return int(number * base ** _POWERS.index(match[2].lower() or " "))
+    return int(size)
 
 
 def parse_place(text: str, flag: str) -> tuple[int, int]:

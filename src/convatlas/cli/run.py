@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convatlas.cli.completion import networks, words
-from convatlas.cli.flags import Images, Out, Seed, SkipBad
+from convatlas.cli.completion import networks, stages
+from convatlas.cli.flags import Images, Out, Seed, SkipBad, refuse_beside_resume, refuse_without
 from convatlas.cli.limits import (
     Family,
     Licence,
@@ -25,7 +25,7 @@ from convatlas.cli.limits import (
 )
 from convatlas.cli.numbers import parse_bytes, parse_seconds, parser
 from convatlas.cli.terminal import Terminal
-from convatlas.errors import OptionError, UnknownNameError
+from convatlas.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from convatlas.pipeline.run import Outcome
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_STAGES = "describe choose plan train scratch evaluate explain ship report"
-
 
 def run(
+    ctx: typer.Context,
     data: Images = "digits",
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
@@ -96,18 +95,24 @@ def run(
     seed: Seed = 0,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this stopped run by its own flags; a new one if left out."),
+        typer.Option(
+            help="Go on with this stopped run, by its own flags alone; a new one if left out."
+        ),
     ] = None,
     stage: Annotated[
         str | None,
         typer.Option(
             help="With --resume: do this again, and what it changes; else what is missing.",
-            autocompletion=words(_STAGES),
+            autocompletion=stages,
         ),
     ] = None,
 ) -> None:
     """Choose, train, evaluate, explain and export a network; write one HTML report."""
     start = time.monotonic()  # what is imported from here on takes seconds
+    if resume is None:
+        refuse_without(ctx, "--resume FOLDER", "stage")
+    else:
+        refuse_beside_resume(ctx, "stage")
     _require_known(model, stage, resume)
     from convatlas.pipeline.settings import RunSettings
     from convatlas.search.budget import Budget
@@ -160,7 +165,9 @@ def _require_known(model: str | None, stage: str | None, resume: Path | None) ->
 
     if model is not None:
         find_entry(model)
-    if stage is not None and resume is None:
-        raise OptionError("--stage is about a run that has begun: add --resume FOLDER")
-    if stage is not None and stage not in _STAGES.split():
-        raise UnknownNameError.of("stage", stage, _STAGES.split())
+    if stage is None or resume is None:
+        return
+    from convatlas.pipeline.stage_names import stages_of
+
+    if stage not in (known := stages_of(resume)):
+        raise UnknownNameError.of("stage", stage, known)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convatlas.cli.completion import networks, recipe_names, words
-from convatlas.cli.flags import Images, Out, Seed, SkipBad
+from convatlas.cli.flags import Images, Out, Seed, SkipBad, refuse_beside_resume, refuse_without
+from convatlas.cli.terminal import Terminal
+from convatlas.errors import OptionError
 
 if TYPE_CHECKING:
-    from convatlas.pipeline.train import RecipeOf
+    from convatlas.pipeline.train import RecipeOf, TrainOutcome
     from convatlas.search.choose import Candidate
     from convatlas.train.recipe import Recipe
     from convatlas.train.verification import ResumeReport
@@ -20,6 +22,7 @@ __all__ = ["train"]
 
 
 def train(
+    ctx: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -44,7 +47,7 @@ def train(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the images; as many as the recipe's if left out."),
+        typer.Option(help="Passes over the images; as many as the recipe's if left out.", min=1),
     ] = None,
     weights: Annotated[
         str,
@@ -73,12 +76,15 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this stopped run by its own flags; a new one if left out."),
+        typer.Option(
+            help="Go on with this stopped run, by its own flags alone; a new one if left out."
+        ),
     ] = None,
     accept_changed_data: Annotated[
         bool,
         typer.Option(
-            "--accept-changed-data", help="Resume although images changed; else refuse that."
+            "--accept-changed-data",
+            help="With --resume: go on although images changed; else refuse that.",
         ),
     ] = False,
     verify_resume: Annotated[
@@ -90,37 +96,45 @@ def train(
     ] = None,
 ) -> None:
     """Train one network on your images by a recipe; it can be stopped and resumed exactly."""
-    from convatlas.cli.terminal import Terminal
-    from convatlas.errors import OptionError
     from convatlas.models.catalogue import find_entry
-
-    if model is not None:
-        find_entry(model)
-    elif resume is None:
-        raise OptionError("expected the name of a network, got none: see `convatlas list`")
-    from convatlas.pipeline import train as job
-    from convatlas.pipeline.settings import TrainSettings
 
     watcher = Terminal()
     if resume is not None:
-        outcome = job.resume(resume, watcher, accept_changed_data=accept_changed_data)
+        refuse_beside_resume(ctx, "accept_changed_data")
+        _go_on(resume, watcher, accept_changed_data=accept_changed_data)
+        return
+    refuse_without(ctx, "--resume FOLDER", "accept_changed_data")
+    if model is None:
+        raise OptionError("expected the name of a network, got none: see `convatlas list`")
+    find_entry(model)
+    from convatlas.pipeline import train as job
+    from convatlas.pipeline.settings import TrainSettings
+
+    settings = TrainSettings(
+        data=data,
+        model=model,
+        weights=job.find_weights(model, weights),
+        seed=seed,
+        skip_bad=skip_bad,
+        experiment=mlflow,
+        stream=stream,
+        images_per_epoch=images_per_epoch,
+        validation=validation,
+    )
+    recipe_of = _recipe_of(recipe, change or [], epochs, seed)
+    if verify_resume is not None:
+        _print_verified(job.verify(settings, verify_resume, watcher, recipe_of))
     else:
-        settings = TrainSettings(
-            data=data,
-            model=str(model),
-            weights=job.find_weights(str(model), weights),
-            seed=seed,
-            skip_bad=skip_bad,
-            experiment=mlflow,
-            stream=stream,
-            images_per_epoch=images_per_epoch,
-            validation=validation,
-        )
-        recipe_of = _recipe_of(recipe, change or [], epochs, seed)
-        if verify_resume is not None:
-            _print_verified(job.verify(settings, verify_resume, watcher, recipe_of))
-            return
-        outcome = job.train(settings, out, watcher, recipe_of)
+        _print_trained(job.train(settings, out, watcher, recipe_of), watcher)
+
+
+def _go_on(folder: Path, watcher: Terminal, *, accept_changed_data: bool) -> None:
+    from convatlas.pipeline.train import resume
+
+    _print_trained(resume(folder, watcher, accept_changed_data=accept_changed_data), watcher)
+
+
+def _print_trained(outcome: TrainOutcome, watcher: Terminal) -> None:
     if watcher.silent:
         return
     low, high = outcome.evaluation.accuracy_interval

@@ -23,7 +23,10 @@ def transfer(
             autocompletion=networks,
         ),
     ],
-    data: Annotated[str, typer.Option(help="Images, as for `convatlas train`.")],
+    data: Annotated[
+        str,
+        typer.Option(help="Images, as for `convatlas train`.", autocompletion=words("digits")),
+    ],
     layers: Annotated[
         str | None,
         typer.Option(help="Probe 'all' layers, or stages.2,stages.3; --methods if left out."),

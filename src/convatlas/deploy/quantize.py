@@ -30,7 +30,7 @@ from convatlas.deploy.runtime import OnnxClassifier
 from convatlas.errors import ConvAtlasError, DataError, ExportError, OptionError, OutputError
 from convatlas.files import require_writable, write_file, write_text
 
-__all__ = ["ASIDE", "CALIBRATION_IMAGES", "QuantizedModel", "full_disk", "quantize_onnx"]
+__all__ = ["ASIDE", "CALIBRATION_IMAGES", "QuantizedModel", "full_disk", "is_full", "quantize_onnx"]
 
 CALIBRATION_IMAGES = 256
 """As many training images are enough for the ranges; more only take longer."""
@@ -139,15 +139,16 @@ def _quantized(exported: Path, reader: _Reader, folder: Path) -> Any:
         with _quiet_tool(), _working_in(folder) as aside:
             plain, small = aside / "plain.onnx", aside / "small.onnx"
             quant_pre_process(exported, plain, skip_symbolic_shape=True)
-            apart = infinite_nodes(plain)
-            with _ranges_known("ignore" if apart else "error"):
+            apart = _infinite_nodes(plain)
+            with _ranges_known("ignore" if apart else "error", exported.name):
                 quantize_static(plain, small, reader, nodes_to_exclude=apart, **_options())
             return onnx.load(small)
     except ConvAtlasError:
         raise
     except Exception as error:  # the tool lets errors of every kind through
-        if full := full_disk(error, exported, folder):
-            raise full from error
+        free, needed = shutil.disk_usage(folder).free, _COPIES * exported.stat().st_size
+        if is_full(error) or free < needed:  # half a file, too, is read with an error
+            raise full_disk(exported, folder) from error
         reason = (str(error).strip() or "no reason given").partition("\n")[0]
         raise ExportError(
             f"ONNX Runtime cannot quantise {exported.name} ({type(error).__name__}: {reason}): "
@@ -155,7 +156,7 @@ def _quantized(exported: Path, reader: _Reader, folder: Path) -> Any:
         ) from error
 
 
-def infinite_nodes(path: Path) -> list[str]:
+def _infinite_nodes(path: Path) -> list[str]:
     """Name the nodes of an ONNX file that infinite values go into, which have no range.
 
     Such are the masks of attention: what they are added to is infinite until Softmax makes it 0.
@@ -204,18 +205,19 @@ def _working_in(folder: Path) -> Iterator[Path]:
             tempfile.tempdir = before
 
 
-def full_disk(error: Exception, exported: Path, folder: Path) -> OutputError | None:
-    """Return what to raise if a full disk was the reason, which the tool does not always tell.
+def is_full(error: Exception) -> bool:
+    """Tell whether an error says that a disk, or somebody's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
+
+
+def full_disk(exported: Path, folder: Path) -> OutputError:
+    """Return what to raise when the disk of ``folder`` is full.
 
     Args:
-        error: What was raised instead.
         exported: The exported file; the tool writes several of its size.
         folder: Where.
     """
     free, needed = shutil.disk_usage(folder).free, _COPIES * exported.stat().st_size
-    is_full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
-    if not is_full and free >= needed:
-        return None
     return OutputError(
         f"cannot write {folder}: {os.strerror(ENOSPC)} while quantising (up to "
         f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free); free some space or "
@@ -244,14 +246,17 @@ def _describe(graph: Any, record: ExportRecord) -> None:
 
 
 @contextmanager
-def _ranges_known(otherwise: Literal["ignore", "error"]) -> Iterator[None]:
+def _ranges_known(otherwise: Literal["ignore", "error"], name: str) -> Iterator[None]:
     """Raise where ranges are no numbers, or ignore those of nodes that stay as they are."""
     with warnings.catch_warnings():
         warnings.filterwarnings(otherwise, "invalid value encountered", RuntimeWarning)
         try:
             yield
         except RuntimeWarning as error:
-            raise ValueError("an activation is infinite or not a number") from error
+            raise ExportError(
+                f"ONNX Runtime cannot quantise {name} (an activation is infinite or not a number): "
+                "use the file in single precision"
+            ) from error
 
 
 @contextmanager

@@ -104,5 +104,6 @@ class ConvNet(nn.Module):
         if height < smallest or width < smallest:
             raise InputSizeError(
                 f"this network needs at least {smallest}×{smallest} pixels, got {height}×{width}: "
-                'resize the images, or pass stem="small" to create_model if you do not yet'
+                'resize the images, or take the small stem if you do not yet: stem="small" in '
+                "Python, --stem small on a command line"
             )

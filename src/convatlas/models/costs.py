@@ -71,5 +71,19 @@ def _costs() -> dict[str, Costs]:
 
 
 def _row(row: dict[str, str]) -> Costs:
-    figures = {name: int(text) if text else None for name, text in row.items() if name != "name"}
-    return Costs(name=row["name"], **figures)  # type: ignore[arg-type]  # only three may be empty
+    def known(name: str) -> int | None:
+        return int(row[name]) if row[name] else None
+
+    return Costs(
+        name=row["name"],
+        size_bytes=int(row["size_bytes"]),
+        memory_bytes=int(row["memory_bytes"]),
+        train_bytes=int(row["train_bytes"]),
+        receptive_field=known("receptive_field"),
+        class_params=int(row["class_params"]),
+        class_macs=int(row["class_macs"]),
+        class_memory_bytes=known("class_memory_bytes"),
+        class_train_bytes=known("class_train_bytes"),
+        channel_params=int(row["channel_params"]),
+        channel_macs=int(row["channel_macs"]),
+    )

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from convatlas.errors import OptionError
 from convatlas.pipeline.choice_record import choice_record
 from convatlas.pipeline.clock import Clock, require_device, untrained
 from convatlas.search.budget import Budget
@@ -95,6 +95,7 @@ def answer(
     measure: bool = False,
     skip_bad: bool = False,
     seed: int = 0,
+    pretrained: bool = True,
 ) -> Answer:
     """Choose a network, read what the images are, and time what has to be timed.
 
@@ -105,19 +106,19 @@ def answer(
         measure: Whether up to eight networks of the shortlist are timed on this machine.
         skip_bad: Whether unreadable images are left out instead of raising.
         seed: Decides which images are held out where the data have no split of their own.
+        pretrained: Whether pretrained weights may be used.
 
     Raises:
         BudgetError: Nothing meets the budget.
         DataError: Images that cannot be used.
         OptionError: A GPU that is not there, or whose times cannot be predicted.
     """
-    _require_measurable(budget, measure=measure)
+    require_device(budget, measure=measure)
     name, task = (None, None) if data is None else _task(data, listener, seed, skip_bad=skip_bad)
     clock = Clock(budget, task, listener.progress("timing networks"))
-    if measure or clock.decides:
-        choice = _timed_choice(budget, task, clock, measure=measure)
-    else:
-        choice = choose(budget, task)
+    ask = partial(choose, budget, task, pretrained=pretrained, watch=listener.progress)
+    is_timed = measure or clock.decides
+    choice = _timed_choice(ask, clock, measure=measure) if is_timed else ask()
     training = None
     if task is not None:
         training = _training(choice.chosen, task, clock.calibration, listener)
@@ -131,14 +132,6 @@ def answer_record(found: Answer) -> dict[str, Any]:
     return {**choice_record(found.choice), "data": data, "training": training}
 
 
-def _require_measurable(budget: Budget, *, measure: bool) -> None:
-    if budget.on == "cuda" and not measure:
-        raise OptionError(
-            "on cuda times can only be measured, got no --measure: add it, or leave --on out"
-        )
-    require_device(budget)
-
-
 def _task(data: str, listener: Listener, seed: int, *, skip_bad: bool) -> tuple[str, Task]:
     """Read every image once, and return what to call them and what they are."""
     from convatlas.pipeline.preparation import prepare, task_of
@@ -148,13 +141,13 @@ def _task(data: str, listener: Listener, seed: int, *, skip_bad: bool) -> tuple[
     return prepared.name, task_of(prepared)
 
 
-def _timed_choice(budget: Budget, task: Task | None, clock: Clock, *, measure: bool) -> Choice:
+def _timed_choice(ask: Callable[..., Choice], clock: Clock, *, measure: bool) -> Choice:
     """Choose with predicted times, measure what is close or asked for, and choose again."""
-    choice = choose(budget, task, timer=clock.measure, forecaster=clock.forecast)
+    choice = ask(timer=clock.measure, forecaster=clock.forecast)
     if not measure:
         return choice
     clock.measure_all([each for each in choice.candidates if each.kept][:_TIMED])
-    return choose(budget, task, timer=clock.measure, forecaster=clock.forecast)
+    return ask(timer=clock.measure, forecaster=clock.forecast)
 
 
 def _training(

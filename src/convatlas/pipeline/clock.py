@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from convatlas.errors import CalibrationError, OptionError
+from convatlas.fetch import cache_folder
 from convatlas.models.catalogue import find_entry
 from convatlas.search.budget import Budget
 from convatlas.search.candidate import Candidate, Task
@@ -24,20 +25,28 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "require_device", "untrained"]
 
 
-def require_device(budget: Budget) -> None:
-    """Refuse a budget whose times nobody here can measure.
+def require_device(budget: Budget, *, measure: bool = True) -> None:
+    """Refuse a budget whose times nobody here can tell.
+
+    Args:
+        budget: Its device is looked at.
+        measure: Whether times will be measured; those of a GPU cannot be predicted.
 
     Raises:
-        OptionError: It is about a GPU, and there is none.
+        OptionError: It is about a GPU, and there is none, or nothing will be measured.
     """
     if budget.on != "cuda":
         return
+    if not measure:
+        raise OptionError(
+            "on cuda times can only be measured, got no --measure: add it, or leave --on out"
+        )
     import torch
 
     if not torch.cuda.is_available():
         raise OptionError(
-            "times on cuda need a GPU, found no GPU that torch can use: count them on the cpu, "
-            "or ask on the machine that has one"
+            "times on cuda need a GPU, found no GPU that torch can use: ask on a machine that "
+            "has one, or pass --on cpu"
         )
 
 
@@ -47,6 +56,11 @@ def untrained(candidate: Candidate, task: Task | None) -> ConvNet:
 
     classes = task.num_classes if task else find_entry(candidate.name).num_classes
     return build(replace(candidate, weights=None), classes)
+
+
+def _was_calibrated() -> bool:
+    """Whether any calibration was kept; which of them counts here, torch has to say."""
+    return any((cache_folder() / "calibration").glob("*.json"))
 
 
 def _show_nothing(_done: int, _total: int) -> None:
@@ -77,10 +91,10 @@ class Clock:
     @cached_property
     def calibration(self) -> Calibration | None:
         """The prices of this machine's operators, if it was calibrated and is asked about."""
+        if self._budget.on != "cpu" or not _was_calibrated():
+            return None
         from convatlas.analysis.calibration import load_calibration
 
-        if self._budget.on != "cpu":
-            return None
         try:
             return load_calibration()
         except CalibrationError:

@@ -24,7 +24,7 @@ from convatlas.data.batches import EvalBatches
 from convatlas.errors import OptionError
 from convatlas.models.anatomy import ConvNet
 from convatlas.pipeline.preparation import build, halved, lasting
-from convatlas.pipeline.rehearsal import EARLIER, REHEARSED, SAFETY_SHARE, Reserve
+from convatlas.pipeline.rehearsal import SAFETY_SHARE, Reserve, ReserveSource
 from convatlas.pipeline.training import Job, make_parts, threads_for
 from convatlas.render.units import bytes_text, plural, seconds_text
 from convatlas.tasks.classify import Classification
@@ -41,7 +41,6 @@ _FEWEST = 2  # images: BatchNorm cannot train on a single value
 _STEPS = 8
 _SHORT, _LONG = 4.0, 20.0  # seconds after which two steps, or the first alone, are enough
 _JUDGED = 64
-_SOURCES = {REHEARSED: "a rehearsal with few images", EARLIER: "an earlier pass"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +107,8 @@ class TrainingPlan:
         frozen_step_ms: The same while only a part learns.
         seconds: Predicted seconds of the training.
         reserve_seconds: Seconds kept for what follows on it; 0 without a limit.
-        reserve_source: How they are known: by a ``"rehearsal"`` or an ``"earlier pass"``; None
-            without a limit.
-        reserve_share: Share of what was measured that they hold for safety.
+        reserve_source: Where they were measured; None without a limit.
+        reserve_share: Share of what was measured that they hold for safety; None likewise.
         time_limit: Seconds that the run may take in all; None without a limit.
     """
 
@@ -125,8 +123,8 @@ class TrainingPlan:
     frozen_step_ms: float
     seconds: float
     reserve_seconds: float
-    reserve_source: str | None
-    reserve_share: float
+    reserve_source: ReserveSource | None
+    reserve_share: float | None
     time_limit: float | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -153,10 +151,10 @@ class TrainingPlan:
                 f"{seconds_text(self.time_limit)} with {seconds_text(self.reserve_seconds)} for "
                 "what follows"
             )
-        if self.reserve_source is not None:
+        if self.reserve_share is not None:
             lines.append(
                 f"plan: {seconds_text(self.reserve_seconds)} are kept for what follows on the "
-                f"training, measured in {_SOURCES[self.reserve_source]}, with a fifth on top"
+                f"training, measured in the {self.reserve_source}, {self.reserve_share:.0%} on top"
             )
         return lines
 
@@ -194,7 +192,7 @@ def make_plan(job: Job, room: Room) -> tuple[Recipe, TrainingPlan]:
         seconds=seconds(recipe),
         reserve_seconds=room.reserve_seconds,
         reserve_source=room.reserve.source if room.reserve else None,
-        reserve_share=SAFETY_SHARE,
+        reserve_share=SAFETY_SHARE if room.reserve else None,
         time_limit=room.time_limit,
     )
 

@@ -6,16 +6,20 @@ away. What the others add is counted: so many passes over so many images, each a
 
 from __future__ import annotations
 
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 import torch
 
 from convatlas.data.source import Splits, Subset
+from convatlas.deploy.export import export_onnx
 from convatlas.deploy.quantize import CALIBRATION_IMAGES
 from convatlas.errors import ExportError
 from convatlas.models.anatomy import ConvNet
@@ -29,13 +33,15 @@ from convatlas.tasks.classify import Classification
 from convatlas.tasks.judged import PredictionSet
 from convatlas.tasks.metrics import Predictions
 
-__all__ = ["EARLIER", "REHEARSED", "SAFETY_SHARE", "Rehearsal", "Reserve", "rehearse"]
+__all__ = ["SAFETY_SHARE", "Rehearsal", "Reserve", "ReserveSource", "rehearse"]
 
-REHEARSED, EARLIER = "rehearsal", "earlier pass"
+ReserveSource = Literal["rehearsal", "earlier pass"]
 
 SAFETY_SHARE = 0.2
 """Share of what was measured that is kept besides it: a machine is not always equally fast."""
 
+_ASIDE = ".rehearsal-"
+_LOADED = ("torch.onnx", "onnx", "onnxruntime.quantization")  # seconds, once in a process
 _FEW = 16  # held-out images of a rehearsal
 _CALIBRATING = 4  # and training images
 _JUDGED = 1000
@@ -50,14 +56,14 @@ class Reserve:
 
     Attributes:
         seconds: How long, the safety included.
-        source: How it is known: ``"rehearsal"`` or ``"earlier pass"``.
+        source: Where it was measured.
     """
 
     seconds: float
-    source: str
+    source: ReserveSource
 
     @classmethod
-    def of(cls, measured: float, source: str) -> Reserve:
+    def with_safety(cls, measured: float, source: ReserveSource) -> Reserve:
         """Return measured seconds and a share for safety."""
         return cls(measured * (1 + SAFETY_SHARE), source)
 
@@ -104,18 +110,24 @@ class Rehearsal:
 def rehearse(job: Job, folder: Path) -> Rehearsal:
     """Go through what follows on a training, with its network before the first step.
 
-    What is loaded on the way is loaded already when it is needed again, so that a rehearsal takes
-    rather longer than what it stands for.
+    What is loaded once in a process is loaded before anything is timed, for it will be there when
+    it is needed again.
 
     Args:
         job: The network, and the images that it will be judged on.
-        folder: Where a folder for its files may be made; nothing of it stays.
+        folder: Where a folder for its files may be made, by no other process meanwhile; nothing of
+            it stays, nor of one that a killed process left.
 
     Raises:
         OutputError: The folder cannot be written.
     """
     model, few = build(job.candidate, len(job.prepared.classes)).eval(), _few(job)
-    with TemporaryDirectory(prefix=".rehearsal-", dir=folder) as aside:
+    for left in folder.glob(f"{_ASIDE}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for name in _LOADED:  # an import is where Ctrl-C may end the process and leave the folder
+        import_module(name)
+    held_out_images = len(job.prepared.splits.validation)
+    with TemporaryDirectory(prefix=_ASIDE, dir=folder) as aside:
         Classification().predict(model, held_out(few, 64))  # whose first call sets things up
         start = time.perf_counter()
         answers = Classification().predict(model, held_out(few, 64))
@@ -125,8 +137,10 @@ def rehearse(job: Job, folder: Path) -> Rehearsal:
         explain_seconds = time.perf_counter() - start
         ship_seconds, calibration_ms = _shipping(model, few, Path(aside))
     return Rehearsal(
-        judge_ms=_judging(answers, len(job.prepared.splits.validation)),
-        explain_seconds=explain_seconds * MOST_PICTURES / len(record["pictures"]),
+        judge_ms=_judging(answers, held_out_images),
+        explain_seconds=explain_seconds
+        * min(MOST_PICTURES, held_out_images)
+        / len(record["pictures"]),
         ship_seconds=ship_seconds,
         image_ms=image_ms,
         photo_ms=_reading(few),
@@ -146,12 +160,13 @@ def _few(job: Job) -> Job:
 
 def _shipping(model: ConvNet, few: Job, folder: Path) -> tuple[float, float]:
     """Return the seconds of shipping, and the milliseconds of an image that ranges are found on."""
-    trained = TrainedModel(
-        few.candidate.name, {}, model, few.prepared.classes, few.images.preprocessing
-    )
+    classes, given = few.prepared.classes, few.images.preprocessing
+    trained = TrainedModel(few.candidate.name, {}, model, classes, given)
     marks: list[float] = []
     start = time.perf_counter()
     with suppress(ExportError):  # which the stage will tell; what it took by then counts
+        export_onnx(model, folder / "first.onnx", given, classes)  # which loads the exporter
+        start = time.perf_counter()
         ship(trained, few, folder, progress=lambda *_: marks.append(time.perf_counter()))
     seconds = time.perf_counter() - start
     return seconds, 1e3 * (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else 0.0
@@ -162,7 +177,16 @@ def _judging(answers: Predictions, held_out: int) -> float:
     count = min(held_out, _JUDGED)
     places = torch.arange(count) % len(answers.labels)
     predictions = Predictions(answers.logits[places], answers.labels[places], torch.arange(count))
-    found = PredictionSet("", predictions, (), (), "", "", "", "")
+    found = PredictionSet(
+        name="",
+        predictions=predictions,
+        classes=(),
+        images=(),
+        data="",
+        origin="",
+        views="",
+        weights_sha256="",
+    )
     start = time.perf_counter()
     judge(found, EvaluationSettings())
     return _ms_each(start, count)

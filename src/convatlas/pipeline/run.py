@@ -18,7 +18,7 @@ from convatlas.pipeline.choice_record import choice_record
 from convatlas.pipeline.predicted import load_predictions
 from convatlas.pipeline.preparation import Prepared, pick, prepare, require_apart
 from convatlas.pipeline.run_files import read_object
-from convatlas.pipeline.run_stages import PARITY_FILE, SCRATCH, RunWork
+from convatlas.pipeline.run_stages import PARITY_FILE, RunWork
 from convatlas.pipeline.settings import (
     CHOICE_FILE,
     RUN_FILE,
@@ -27,6 +27,7 @@ from convatlas.pipeline.settings import (
     read_record,
 )
 from convatlas.pipeline.sole import alone_in
+from convatlas.pipeline.stage_names import SCRATCH
 from convatlas.pipeline.stages import StageBook, TimeLimit
 from convatlas.pipeline.stopping import resumable
 from convatlas.pipeline.watching import Listener

@@ -6,6 +6,7 @@ all else goes from one to the next through the run folder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +26,22 @@ from convatlas.pipeline.planning import Room, fit_to_memory, make_plan
 from convatlas.pipeline.predicted import PREDICTIONS, save_predictions
 from convatlas.pipeline.preparation import Images, Prepared, load_images, pick, recipe_for
 from convatlas.pipeline.records import Logbook, cost_record, data_record
-from convatlas.pipeline.rehearsal import EARLIER, REHEARSED, Reserve, rehearse
+from convatlas.pipeline.rehearsal import Reserve, rehearse
 from convatlas.pipeline.run_files import number_of, read_object, whole_of
 from convatlas.pipeline.settings import CHOICE_FILE, RECIPE_FILE, RunSettings
 from convatlas.pipeline.shipping import ship
+from convatlas.pipeline.stage_names import (
+    CHOOSE,
+    DESCRIBE,
+    EVALUATE,
+    EXPLAIN,
+    FOLLOWING,
+    PLAN,
+    REPORT,
+    SCRATCH,
+    SHIP,
+    TRAIN,
+)
 from convatlas.pipeline.stages import Heartbeat, Stage, StageBook, TimeLimit
 from convatlas.pipeline.subject import Views, find_subject, predict
 from convatlas.pipeline.trained import TrainedModel, load_trained
@@ -41,14 +54,11 @@ from convatlas.search.choose import Candidate, Choice
 from convatlas.tasks.judged import EvaluatedNetwork
 from convatlas.train.checkpoint import RunFolder
 from convatlas.train.recipe import find_recipe
-from convatlas.train.tracking import is_training
 
-__all__ = ["PARITY_FILE", "SCRATCH", "RunWork"]
+__all__ = ["PARITY_FILE", "RunWork"]
 
-SCRATCH = "scratch"
 PARITY_FILE = "parity.json"
 _PLAN_FILE = "plan.json"
-_FOLLOWING = ("evaluate", "explain", "ship", "report")
 _STOPPING_SHARE = 0.1  # of the training images
 _WEIGHTS = ("trained.json", "trained.safetensors")
 _PREDICTED = (f"{PREDICTIONS}.json", f"{PREDICTIONS}.safetensors")
@@ -92,7 +102,7 @@ class RunWork:
             ConvAtlasError: What a stage finds wrong.
         """
         logbook = self._logbook
-        if book.changed("describe", "images", self._fingerprints):
+        if book.changed(DESCRIBE, "images", self._fingerprints):
             changes = changes_since_checkpoint(self._learning[0], self.folder)
             words = f" ({'; '.join(changes)})" if changes else ""
             raise CheckpointError(
@@ -102,17 +112,22 @@ class RunWork:
         why = self.choice.reason if self.is_new else f"going on with {self.choice.chosen.name}"
         self.listener.say(f"{self.folder}: {why}")
         done = book.carry_out(self._stages(book), logbook)
-        if self.limit.left < 0 and not set(done).isdisjoint(_FOLLOWING):
-            self.listener.say(self._too_long())
+        if self.limit.left < 0 and not set(done).isdisjoint(FOLLOWING):
+            self.listener.say(self._too_long(done))
 
-    def _too_long(self) -> str:
-        """Return in words why the run took longer than it was allowed to."""
+    def _too_long(self, done: Sequence[str]) -> str:
+        """Return in words that the run took longer than it may, and why if these stages did."""
         kept = number_of(read_object(self.folder / _PLAN_FILE, []).get("reserve_seconds"))
-        taken = sum(self._logbook.seconds.get(name, 0.0) for name in _FOLLOWING)
-        return (
+        taken = sum(self._logbook.seconds[name] for name in FOLLOWING if name in done)
+        words = (
             f"the run took {seconds_text(self.limit.spent)}, and its time limit is "
-            f"{seconds_text(self.limit.seconds)}: what follows on the training took "
-            f"{seconds_text(taken)}, of {seconds_text(kept)} kept for it"
+            f"{seconds_text(self.limit.seconds)}"
+        )
+        if kept is None or taken <= kept:
+            return words
+        return (
+            f"{words}: what follows on the training took {seconds_text(taken)}, of "
+            f"{seconds_text(kept)} kept for it"
         )
 
     @cached_property
@@ -130,20 +145,20 @@ class RunWork:
         judged = {**images, "version": __version__}
         weights: tuple[str, ...] = _WEIGHTS
         stages = [
-            Stage(name="describe", work=self._describe, asks=network),
+            Stage(name=DESCRIBE, work=self._describe, asks=network),
             Stage(
-                name="choose",
+                name=CHOOSE,
                 work=lambda: [CHOICE_FILE],  # which is there before the first stage
                 asks={**images, **asked, "pretrained": settings.pretrained},
                 renew=self._choose_anew,
             ),
             Stage(
-                name="plan",
+                name=PLAN,
                 work=lambda: self._plan(book),
                 asks={**network, **length, **room, "seed": settings.seed},
                 renew=book.begin_clock,
             ),
-            self._training("train", self.folder, book),
+            self._training(TRAIN, self.folder, book),
         ]
         if settings.compare_scratch:
             stages.append(self._training(SCRATCH, self._scratch_folder, book))
@@ -151,10 +166,10 @@ class RunWork:
         shipping = {**judged, "max_drop": settings.max_drop}
         return [
             *stages,
-            Stage(name="evaluate", work=self._evaluate, asks=judged, reads=weights),
-            Stage(name="explain", work=self._explain, asks=judged, reads=_WEIGHTS),
-            Stage(name="ship", work=self._ship, asks=shipping, reads=_WEIGHTS),
-            Stage(name="report", work=self._report, asks=judged, reads=_REPORTED),
+            Stage(name=EVALUATE, work=self._evaluate, asks=judged, reads=weights),
+            Stage(name=EXPLAIN, work=self._explain, asks=judged, reads=_WEIGHTS),
+            Stage(name=SHIP, work=self._ship, asks=shipping, reads=_WEIGHTS),
+            Stage(name=REPORT, work=self._report, asks=judged, reads=_REPORTED),
         ]
 
     @cached_property
@@ -247,12 +262,14 @@ class RunWork:
 
     def _reserve(self, wanted: Job, book: StageBook) -> Reserve:
         """Return the time to keep for what follows on the training, as it took or is rehearsed."""
-        if book.done(*_FOLLOWING):
-            return Reserve.of(sum(self._logbook.seconds[name] for name in _FOLLOWING), EARLIER)
+        took = self._logbook.seconds
+        if book.done(*FOLLOWING) and took.keys() >= set(FOLLOWING):
+            return Reserve.with_safety(sum(took[name] for name in FOLLOWING), "earlier pass")
         job = replace(wanted, prepared=self.prepared, images=self._images)
         found = rehearse(job, self.folder)
         held_out, networks = len(self.prepared.splits.validation), 1 + self.settings.compare_scratch
-        return Reserve.of(found.seconds(job.prepared.train.images, held_out, networks), REHEARSED)
+        seconds = found.seconds(job.prepared.train.images, held_out, networks)
+        return Reserve.with_safety(seconds, "rehearsal")
 
     def _wanted(self, candidate: Candidate, settings: RunSettings) -> Job:
         """Return the training as it would be with room enough."""
@@ -270,13 +287,7 @@ class RunWork:
             return [f"{below}{file}" for file in _WEIGHTS]
 
         def renew() -> None:
-            run = RunFolder(folder)
-            if is_training(run.metrics):
-                raise CheckpointError(
-                    f"another process is training in {folder}: wait for it, or stop it, before "
-                    "this training begins anew"
-                )
-            run.remove()
+            RunFolder(folder).remove()
             if folder == self.folder:  # the other goes on within the time of the first
                 book.begin_clock()
 

@@ -26,6 +26,7 @@ from convatlas.pipeline.run_files import (
     whole_of,
 )
 from convatlas.train.mlflow import flatten
+from convatlas.train.reports import training_pace
 from convatlas.train.tracking import is_training
 
 __all__ = ["ORDERS", "Difference", "Foreign", "Run", "RunList", "differences", "find_runs"]
@@ -258,7 +259,7 @@ def _figures(evaluation: Any, history: Sequence[Mapping[str, Any]]) -> dict[str,
     final, final_of = numbers_of(evaluation), "evaluation"
     if not final and history:
         final, final_of = history[-1]["metrics"], f"epoch {history[-1]['epoch']}"
-    seconds, images_per_second = _pace(history)
+    seconds, images_per_second = training_pace(history)
     return {
         "accuracy": numbers_of(evaluation).get("accuracy", recent),
         "accuracy_interval": interval_of(part_of(evaluation, "accuracy_interval")),
@@ -299,13 +300,3 @@ def _settings(record: Any, choice: Any, data: Any, recipe: Any) -> dict[str, Any
     }
     flat = flatten({key: value for key, value in parts.items() if isinstance(value, dict)})
     return flat | {"machine": part_of(record, "machine")}
-
-
-def _pace(history: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
-    """Return the seconds of training, and the images per second over all of them."""
-    known = [(e["seconds"], e["images_per_second"]) for e in history]
-    timed = [(s, pace) for s, pace in known if s is not None and pace is not None and s > 0]
-    if not timed:
-        return None, None
-    total = sum(s for s, _ in timed)
-    return total, sum(s * pace for s, pace in timed) / total

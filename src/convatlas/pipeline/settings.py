@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from convatlas.errors import CheckpointError, OptionError
 from convatlas.files import make_folder
+from convatlas.pipeline.run_files import read_object
 from convatlas.search.budget import Budget
 from convatlas.train.recipe import Recipe, find_recipe
 
@@ -19,6 +21,7 @@ __all__ = [
     "RUN_FILE",
     "RunSettings",
     "TrainSettings",
+    "how_to_finish",
     "new_folder",
     "read_record",
     "read_training",
@@ -28,6 +31,7 @@ RUN_FILE = "run.json"
 CHOICE_FILE = "choice.json"
 RECIPE_FILE = "recipe.toml"
 _BEGUN = ("name", "weights", "input_size", "in_channels", "stem")
+_GOES_BY = {"run": CHOICE_FILE, "train": RECIPE_FILE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,12 +178,33 @@ def read_training(folder: Path) -> tuple[TrainSettings, Recipe]:
     return settings, find_recipe(folder / RECIPE_FILE)
 
 
+def how_to_finish(folder: Path) -> str:
+    """Return in words what to do with a folder in which no finished run is."""
+    command = _begun_by(folder)
+    if command is None:
+        return "pass a folder that `convatlas run` or `convatlas train` made"
+    return f"finish it with `{_go_on(command, folder)}`"
+
+
+def _begun_by(folder: Path) -> str | None:
+    """Return the command that can go on in a folder: ``"run"``, ``"train"`` or None."""
+    record = read_object(folder / RUN_FILE, [])
+    kind = record.get("kind", "run") if record else None
+    return next(
+        (k for k, file in _GOES_BY.items() if k == kind and (folder / file).is_file()), None
+    )
+
+
+def _go_on(command: str, folder: Path) -> str:
+    return f"convatlas {command} --resume {shlex.quote(str(folder))}"
+
+
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _no_run(folder: Path, command: str, files: str) -> CheckpointError:
-    return CheckpointError(
-        f"expected a run folder with {files}, got {folder}: pass a folder that "
-        f"`convatlas {command}` made"
-    )
+    advice, made_by = f"pass a folder that `convatlas {command}` made", _begun_by(folder)
+    if made_by not in (None, command):
+        advice = f"`convatlas {made_by}` made it, so go on with `{_go_on(str(made_by), folder)}`"
+    return CheckpointError(f"expected a run folder with {files}, got {folder}: {advice}")

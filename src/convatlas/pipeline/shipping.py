@@ -22,7 +22,7 @@ from convatlas.data.source import ImageSource
 from convatlas.deploy.export import ExportedModel, export_onnx
 from convatlas.deploy.parity import certify, require_parity
 from convatlas.deploy.precision import PrecisionReport, compare_precision
-from convatlas.deploy.quantize import ASIDE, CALIBRATION_IMAGES, full_disk, quantize_onnx
+from convatlas.deploy.quantize import ASIDE, CALIBRATION_IMAGES, full_disk, is_full, quantize_onnx
 from convatlas.deploy.script import write_script
 from convatlas.errors import ConvAtlasError, OptionError, OutputError
 from convatlas.files import write_file
@@ -179,8 +179,8 @@ def _ship_int8(
     except OutputError:  # a full disk ends the run, which goes on when there is room
         raise
     except (ConvAtlasError, OSError) as error:  # the run has a file that works
-        if full := full_disk(error, exported.path, exported.path.parent):
-            raise full from error
+        if is_full(error):
+            raise full_disk(exported.path, exported.path.parent) from error
         _remove_int8(exported.path.parent)
         return {"status": "failed", "reason": str(error), "file": None, "max_drop": max_drop}
     accepted = report.keeps_within(max_drop)

@@ -46,14 +46,13 @@ class TimeLimit:
     ) -> None:
         self.seconds = seconds
         self._earlier = 0.0
-        self._before = spent
         self._now = now
-        self._start = now()
+        self._start = now() - spent
 
     @property
     def spent(self) -> float:
         """Seconds since the run began, without those in which it stood still."""
-        return self._earlier + self._before + self._now() - self._start
+        return self._earlier + self._now() - self._start
 
     @property
     def left(self) -> float:

@@ -24,7 +24,7 @@ from convatlas.data.testtime import Crop, ViewBatches, multi_scale, ten_crop
 from convatlas.data.verify import verify
 from convatlas.errors import CheckpointError, DataError, OptionError
 from convatlas.models.pretrained.reading import read_state
-from convatlas.pipeline.settings import RECIPE_FILE, RUN_FILE
+from convatlas.pipeline.settings import RECIPE_FILE, RUN_FILE, how_to_finish
 from convatlas.pipeline.trained import TrainedModel, load_trained
 from convatlas.tasks.classify import Classification
 from convatlas.tasks.judged import PredictionSet
@@ -159,8 +159,8 @@ def find_subject(path: Path, data: str | None = None) -> Subject:
         ) from error
     if not weights.is_file():
         raise CheckpointError(
-            f"expected a finished run with {_WEIGHTS} in {folder}, got none: finish it with "
-            f"--resume {folder}"
+            f"expected a finished run with {_WEIGHTS} in {folder}, got none: "
+            f"{how_to_finish(folder)}"
         )
     return subject
 

@@ -17,8 +17,7 @@ from convatlas.files import write_file, write_json
 from convatlas.models.anatomy import ConvNet
 from convatlas.models.pretrained.reading import read_state
 from convatlas.models.registry import create_model
-from convatlas.pipeline.run_files import read_object
-from convatlas.pipeline.settings import RUN_FILE
+from convatlas.pipeline.settings import how_to_finish
 
 __all__ = ["TrainedModel", "load_trained", "save_trained"]
 
@@ -86,10 +85,9 @@ def load_trained(folder: Path) -> TrainedModel:
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConvAtlasError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
-        command = read_object(folder / RUN_FILE, []).get("kind", "run")
         raise CheckpointError(
             f"expected a finished run with {_RECORD} and {_WEIGHTS} in {folder}, got one that "
-            f"cannot be read ({reason}): finish it with `convatlas {command} --resume {folder}`"
+            f"cannot be read ({reason}): {how_to_finish(folder)}"
         ) from error
 
 

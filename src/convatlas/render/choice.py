@@ -113,8 +113,10 @@ def choice_notes(choice: Choice) -> list[str]:
     top1 = chosen.figures.get("top1")
     if top1 is not None:
         notes.append(f"top-1 is published; that of {chosen.name}: {printable(top1.source)}.")
+    shown = {limit.figure for limit in shown_limits(choice, kept)}
+    memory = "memory is predicted, " if shown & {"memory_bytes", "train_bytes"} else ""
     notes.append(
-        "Parameters, MACs and size are counted, memory is predicted, for one image "
+        f"Parameters, MACs and size are counted, {memory}for one image "
         f"({chosen.name}: {pixels(chosen.input_size)}) in single precision; 1 MB = 10⁶ bytes."
     )
     origins = {c.figures["latency_ms"].origin for c in kept if "latency_ms" in c.figures}

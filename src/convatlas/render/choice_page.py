@@ -150,9 +150,9 @@ def _slider(limit: Limit, choice: Choice, field: Sequence[Candidate]) -> dict[st
 def _written(value: float) -> str:
     """Return a value as one types it after a flag, exactly: ``"500M"``, ``"385808192"``."""
     for unit, letter in ((1e9, "G"), (1e6, "M")):
-        if value >= unit and value % (unit / 10) == 0:
+        if value >= unit and value % (unit / 10) == 0 and value / unit * unit == value:
             return f"{value / unit:.12g}{letter}"
-    return f"{value:.12g}"
+    return f"{value:.0f}" if value == int(value) else repr(float(value))
 
 
 def _ticks(field: Sequence[Candidate]) -> list[dict[str, Any]]:

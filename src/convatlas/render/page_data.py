@@ -10,6 +10,7 @@ from typing import Any
 
 from convatlas.render.figures import MOST_CLASSES_NAMED, class_balance, learning_curves
 from convatlas.render.run_folder import FinishedRun
+from convatlas.train.reports import training_pace
 
 __all__ = ["dataset", "preparation", "scratch", "training"]
 
@@ -74,16 +75,15 @@ def training(run: FinishedRun) -> dict[str, Any] | None:
     """Return the learning curves and the epochs behind them."""
     if not run.epochs:
         return None
-    speeds = [epoch["images_per_second"] for epoch in run.epochs if "images_per_second" in epoch]
-    seconds = [epoch["seconds"] for epoch in run.epochs if "seconds" in epoch]
+    seconds, images_per_second = training_pace(run.epochs)
     return {
         "figures": learning_curves(run.epochs, run.best_epoch),
         "epochs": run.epochs,
         "columns": [key for key in _MEASURED if any(epoch.get(key) for epoch in run.epochs)],
         "phases": _phases(run),
         "best_epoch": run.best_epoch,
-        "images_per_second": sum(speeds) / len(speeds) if speeds else None,
-        "seconds": sum(seconds) if seconds else None,
+        "images_per_second": images_per_second,
+        "seconds": seconds,
     }
 
 

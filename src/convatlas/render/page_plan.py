@@ -19,13 +19,13 @@ def plan(run: FinishedRun) -> dict[str, Any] | None:
     # A step was predicted of epochs in which everything learns; frozen ones are faster.
     frozen = ((run.recipe or {}).get("transfer") or {}).get("freeze_epochs") or 0
     done = [epoch for epoch in run.epochs[frozen:] if epoch.get("seconds") is not None]
-    speeds = [e["images_per_second"] for e in done if e.get("images_per_second")]
+    steps = len(done) * run.plan["steps"] / run.plan["epochs"]
     taken = (run.run.get("seconds") or {}).get("train")
     comparable = taken and run.plan["seconds"] and len(run.epochs) == run.plan["epochs"]
     return {
         "plan": run.plan,
         "seconds": taken,
         "off": taken / run.plan["seconds"] - 1 if comparable else None,
-        "step_ms": 1e3 * run.plan["batch_size"] * len(speeds) / sum(speeds) if speeds else None,
+        "step_ms": 1e3 * sum(epoch["seconds"] for epoch in done) / steps if done else None,
         "epochs": len(run.epochs),
     }

@@ -106,7 +106,7 @@ def _size(run: FinishedRun) -> dict[str, Any] | None:
 def _speed(run: FinishedRun) -> dict[str, Any] | None:
     if run.parity is None:
         return None
-    return {**run.parity, "int8_latency_ms": (_accepted(run) or {}).get("latency_ms")}
+    return {**run.parity, "int8": _accepted(run)}
 
 
 def _accepted(run: FinishedRun) -> dict[str, Any] | None:

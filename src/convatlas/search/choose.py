@@ -12,7 +12,8 @@ It knows no deployment, and imports torch only for figures that the catalogue la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from convatlas.errors import BudgetError, OptionError
@@ -20,13 +21,16 @@ from convatlas.models.catalogue import find_entry, list_entries
 from convatlas.search.advice import advice_on
 from convatlas.search.budget import Budget
 from convatlas.search.candidate import Candidate, Choice, Neighbour, Task
-from convatlas.search.limits import judged, refused
+from convatlas.search.limits import judged, refused, weighed
 from convatlas.search.misses import nearest_misses
 from convatlas.search.ranking import is_timed, neighbours_of, pareto_names, ranked
-from convatlas.search.rules import RULES, candidate_of, is_few, is_priced, made_for
+from convatlas.search.rules import RULES, candidate_of, is_few, is_priced, is_remembered, made_for
 from convatlas.search.timing import Forecaster, Timer, in_time
 
 __all__ = ["Candidate", "Choice", "Forecaster", "Neighbour", "Task", "Timer", "choose"]
+
+_Watch = Callable[[str], Callable[[int, int], None]]
+_Parts = tuple[list[Candidate], list[Candidate], list[Candidate]]
 
 
 def choose(
@@ -37,6 +41,7 @@ def choose(
     pretrained: bool = True,
     timer: Timer | None = None,
     forecaster: Forecaster | None = None,
+    watch: _Watch | None = None,
 ) -> Choice:
     """Choose a network within ``budget``: for ``data``, or of the whole catalogue.
 
@@ -50,6 +55,7 @@ def choose(
             objective and predicted.
         forecaster: Predicts them. With a limit on them and neither of the two, the calibration
             of this machine does.
+        watch: Called with what is done for a while; returns what is told (done, total) of it.
 
     Raises:
         BudgetError: Nothing meets the budget; the nearest misses are named, with what would do.
@@ -60,10 +66,10 @@ def choose(
     asked = name is not None
     entries = list_entries() if name is None else [find_entry(name)]
 
-    def part(limits: Budget) -> tuple[list[Candidate], list[Candidate], list[Candidate]]:
+    def part(limits: Budget, sure: str = "") -> _Parts:
         everyone = [candidate_of(entry, data, limits, pretrained=pretrained) for entry in entries]
         fitting, unfit = made_for(everyone, data, limits, asked=asked)
-        return *_affordable(fitting, data, limits), unfit
+        return *_affordable(fitting, data, limits, sure, watch or _nobody), unfit
 
     def order(candidates: Sequence[Candidate]) -> list[Candidate]:
         return ranked(candidates, budget.objective, few=is_few(data))
@@ -74,7 +80,9 @@ def choose(
         within, slow = in_time(within, budget, order, clock, timer)
         beyond += slow
     if not within:
-        told = nearest_misses(beyond, unfit, budget, lambda other: part(other)[:2], order)
+        told = nearest_misses(
+            beyond, unfit, budget, lambda *other: part(*other)[:2], order, forecaster
+        )
         raise BudgetError(_nothing([*beyond, *unfit], budget, told))
     kept = _kept(order(within), data)
     return Choice(
@@ -88,24 +96,89 @@ def choose(
 
 
 def _affordable(
-    candidates: Sequence[Candidate], data: Task | None, budget: Budget
+    candidates: Sequence[Candidate], data: Task | None, budget: Budget, sure: str, watch: _Watch
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Part the candidates by every limit but that on time, with their costs as they are built."""
+    """Part the candidates by every limit but that on time, with their costs as they are built.
+
+    Memory is counted where it decides: of networks within every other limit whose weights alone
+    are not too much; where none fits, of the nearest of those as well, and of ``sure``.
+    """
     untimed = replace(budget, max_latency_ms=None)
     if data is None:
         return _parted(candidates, untimed)
-    costed = [each if is_priced(each) else _counted(each, data) for each in candidates]
+    costed = _counted(candidates, data, watch)
     within, beyond = _parted(costed, replace(untimed, max_memory=None, train_memory=None))
-    known = [each if is_priced(each, budget) else _counted(each, data, budget) for each in within]
-    fitting, more = _parted(known, untimed)
-    return fitting, beyond + more
+    unsure = [each for each in within if not is_remembered(each, untimed)]
+    heavy = [each for one in unsure if not (each := weighed(one, untimed)).kept]
+    spared = {each.name for each in heavy} - {sure}
+    light = _remembered([one for one in within if one.name not in spared], data, untimed, watch)
+    fitting, more = _parted(light, untimed)
+    heavy = [each for each in heavy if each.name != sure]
+    if not fitting:
+        heavy = list(_nearest_known(heavy, more, data, untimed))
+    return fitting, [*beyond, *more, *heavy]
 
 
-def _counted(candidate: Candidate, data: Task, budget: Budget | None = None) -> Candidate:
-    """Count what the catalogue cannot know; with a budget also the memory that it limits."""
+def _counted(candidates: Sequence[Candidate], data: Task, watch: _Watch) -> list[Candidate]:
+    """Return the candidates with the costs that the catalogue cannot know."""
+    unknown = [each for each in candidates if not is_priced(each)]
+    if not unknown:
+        return [*candidates]
     from convatlas.search.costing import as_built
 
-    return as_built(candidate, data, budget)
+    built = {each.name: as_built(each, data) for each in _watched(unknown, "the cost", watch)}
+    return [built.get(each.name, each) for each in candidates]
+
+
+def _remembered(
+    candidates: Sequence[Candidate], data: Task, budget: Budget, watch: _Watch
+) -> list[Candidate]:
+    """Return the candidates with the memory that the budget limits."""
+    unknown = [each for each in candidates if not is_remembered(each, budget)]
+    if not unknown:
+        return [*candidates]
+    from convatlas.search.costing import with_memory
+
+    watched = _watched(unknown, "the memory", watch)
+    known = {each.name: with_memory(each, data, budget) for each in watched}
+    return [known.get(each.name, each) for each in candidates]
+
+
+def _nearest_known(
+    heavy: Sequence[Candidate], others: Sequence[Candidate], data: Task, budget: Budget
+) -> Iterator[Candidate]:
+    """Yield networks whose weights are too much, the memory counted of those that may be nearest.
+
+    What the weights lack at the least bounds what the network lacks: once one was counted that
+    lacks no more than the weights of the rest, no more need be.
+    """
+    nearest = max([_lack(each) for each in others], default=-math.inf)
+    for each in sorted(heavy, key=_lack, reverse=True):
+        found = each
+        if _lack(each) > nearest:
+            kept = replace(each, kept=True, dropped_by="")
+            found = judged(_remembered([kept], data, budget, _nobody)[0], budget)
+            nearest = max(nearest, _lack(found))
+        yield found
+
+
+def _lack(candidate: Candidate) -> float:
+    """Return the smallest margin, which is negative where something is too much."""
+    return min(candidate.margins.values())
+
+
+def _watched(candidates: Sequence[Candidate], what: str, watch: _Watch) -> Iterator[Candidate]:
+    """Yield the candidates, and tell how far it is."""
+    show = watch(f"counting {what} of networks")
+    for number, each in enumerate(candidates):
+        show(number, len(candidates))
+        yield each
+    show(len(candidates), len(candidates))
+
+
+def _nobody(_what: str) -> Callable[[int, int], None]:
+    """Watch for nobody."""
+    return lambda *_: None
 
 
 def _parted(
@@ -200,4 +273,4 @@ def _narrowed(dropped: Sequence[Candidate], budget: Budget) -> str:
     at_hand = f"the {count} networks with weights at hand"
     if count == 1:
         at_hand = "the only network with weights at hand, convatlas[weights] brings more"
-    return f" (of {at_hand}; `convatlas run --no-pretrained` looks at all)"
+    return f" (of {at_hand}; pretrained=False looks at all)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -16,7 +17,7 @@ from convatlas.search.budget import Budget, Cost
 from convatlas.search.candidate import Candidate, Task
 from convatlas.search.rules import priced
 
-__all__ = ["as_built", "cost_of", "last_field", "without_weights"]
+__all__ = ["as_built", "cost_of", "last_field", "with_memory", "without_weights"]
 
 
 def without_weights(candidate: Candidate, num_classes: int) -> ConvNet:
@@ -38,38 +39,38 @@ def cost_of(
     """
     report = analyze(model, input_size)
     tensors = (*model.parameters(), *model.buffers())
-    inference = predict_memory(model, input_size) if memory else None
-    step = None
-    if training:
-        step = predict_memory(
-            model.train(), input_size, batch=TRAINED_IMAGES, training=TrainingMemory("momentum")
-        )
     return Cost(
         params=report.params,
         macs=report.macs,
         size_bytes=sum([tensor.numel() * tensor.element_size() for tensor in tensors]),
-        memory_bytes=inference.peak_bytes if inference else None,
-        train_bytes=step.peak_bytes if step else None,
+        memory_bytes=_peak_bytes(model, input_size, training=False) if memory else None,
+        train_bytes=_peak_bytes(model, input_size, training=True) if training else None,
     )
 
 
-def as_built(candidate: Candidate, data: Task, memory_of: Budget | None = None) -> Candidate:
+def as_built(candidate: Candidate, data: Task) -> Candidate:
     """Return the candidate with the cost as built for the data, which the catalogue cannot know.
 
     Args:
         candidate: The network.
         data: What the images are.
-        memory_of: Its limits say which memory is predicted too; None for none.
     """
-    cost = _counted(
-        candidate.name,
-        data.num_classes,
-        candidate.in_channels,
-        candidate.stem,
-        candidate.input_size,
-        memory=memory_of is not None and memory_of.max_memory is not None,
-        training=memory_of is not None and memory_of.train_memory is not None,
-    )
+    return priced(candidate, _counted(*_key(candidate, data)), data.num_classes)
+
+
+def with_memory(candidate: Candidate, data: Task, budget: Budget) -> Candidate:
+    """Return the candidate with the memory that the budget limits, as far as it is not known.
+
+    Args:
+        candidate: The network, with its other costs.
+        data: What the images are.
+        budget: Its limits say which memory is predicted.
+    """
+    key, cost = _key(candidate, data), candidate.cost
+    if budget.max_memory is not None and cost.memory_bytes is None:
+        cost = replace(cost, memory_bytes=_memory(*key, training=False))
+    if budget.train_memory is not None and cost.train_bytes is None:
+        cost = replace(cost, train_bytes=_memory(*key, training=True))
     return priced(candidate, cost, data.num_classes)
 
 
@@ -86,16 +87,36 @@ def _built(name: str, num_classes: int, in_channels: int, stem: str | None) -> C
         return create_model(name, num_classes=num_classes, in_channels=in_channels, stem=stem)
 
 
+def _key(candidate: Candidate, data: Task) -> tuple[str, int, int, str | None, int]:
+    """Return all that decides what a candidate costs."""
+    size, channels = candidate.input_size, candidate.in_channels
+    return candidate.name, data.num_classes, channels, candidate.stem, size
+
+
 @lru_cache(maxsize=1024)  # one question is asked again: to measure, to train, to go on
 def _counted(
+    name: str, num_classes: int, in_channels: int, stem: str | None, input_size: int
+) -> Cost:
+    return cost_of(_built(name, num_classes, in_channels, stem), input_size)
+
+
+@lru_cache(maxsize=1024)
+def _memory(
     name: str,
     num_classes: int,
     in_channels: int,
     stem: str | None,
     input_size: int,
     *,
-    memory: bool,
     training: bool,
-) -> Cost:
+) -> int:
     model = _built(name, num_classes, in_channels, stem)
-    return cost_of(model, input_size, memory=memory, training=training)
+    return _peak_bytes(model, input_size, training=training)
+
+
+def _peak_bytes(model: nn.Module, input_size: int, *, training: bool) -> int:
+    """Return the peak of one image in inference, or of a training step."""
+    if not training:
+        return predict_memory(model, input_size).peak_bytes
+    step = TrainingMemory("momentum")
+    return predict_memory(model.train(), input_size, batch=TRAINED_IMAGES, training=step).peak_bytes

@@ -6,13 +6,24 @@ It knows neither the data nor how networks are ranked.
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass, replace
 
 from convatlas.models.catalogue import find_entry
 from convatlas.search.budget import PERMISSIVE, Budget
 from convatlas.search.candidate import Candidate
 
-__all__ = ["LIMITS", "Check", "Limit", "checks", "judged", "refused"]
+__all__ = [
+    "LIMITS",
+    "Check",
+    "Limit",
+    "checks",
+    "judged",
+    "licence_words",
+    "refused",
+    "weighed",
+    "wish_words",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +126,8 @@ LIMITS = (
 """Every limit of a budget; what else it asks (family, licence, export …) are wishes."""
 
 _NAMED = {limit.name: limit for limit in LIMITS}
+_UNSTATED = "not stated"
+_LEARNING_BYTES = 8  # of each parameter: its gradient and its momentum in single precision
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -203,17 +216,62 @@ def judged(candidate: Candidate, budget: Budget) -> Candidate:
     )
 
 
+def weighed(candidate: Candidate, budget: Budget) -> Candidate:
+    """Return the candidate; dropped if its weights alone need more memory than is allowed.
+
+    Memory that is not known yet is at least that of the weights, and in training of their
+    gradients and momentum as well; so what is hopeless needs no counting.
+    """
+    cost = candidate.cost
+    size = cost.size_bytes or 0
+    known = {"memory_bytes": cost.memory_bytes, "train_bytes": cost.train_bytes}
+    floors = {"memory_bytes": size, "train_bytes": size + _LEARNING_BYTES * cost.params}
+    least = {name: floors[name] if value is None else value for name, value in known.items()}
+    found = judged(replace(candidate, cost=replace(cost, **least)), budget)
+    if found.kept:
+        return candidate
+    return replace(found, cost=cost, reason=f"at least {found.reason}")
+
+
 def refused(candidate: Candidate, budget: Budget) -> tuple[str, str]:
     """Return which wish that is no number drops a candidate, and why; empty if none does."""
     entry = find_entry(candidate.name)
     if budget.family and entry.family.name != budget.family:
-        return "family", f"of the family {entry.family.name}, asked was {budget.family}"
+        return "family", wish_words(candidate, "family", budget)
     if not budget.needs_weights or candidate.weights:
         return "", ""
-    licences = sorted({source.licence for source in entry.weights})
-    if budget.licence and licences and PERMISSIVE.isdisjoint(licences):
-        return "licence", f"its weights are under {', '.join(licences)}, asked was permissive"
-    return "needs_weights", "no pretrained weights to use"
+    licences = {source.licence for source in entry.weights}
+    is_barred = budget.licence and licences and PERMISSIVE.isdisjoint(licences)
+    wish = "licence" if is_barred else "needs_weights"
+    return wish, wish_words(candidate, wish, budget)
+
+
+def wish_words(candidate: Candidate, wish: str, budget: Budget) -> str:
+    """Say what stands against a network where one wish is the reason; empty if nothing does.
+
+    Args:
+        candidate: The network, with the weights that it has without the wish.
+        wish: The field of ``Budget``: ``"family"``, ``"licence"`` or ``"needs_weights"``.
+        budget: What is asked.
+    """
+    entry = find_entry(candidate.name)
+    if wish == "family":
+        own = entry.family.name
+        return "" if own == budget.family else f"of the family {own}, asked was {budget.family}"
+    if wish == "licence":
+        barred = {source.licence for source in entry.weights} - PERMISSIVE
+        return licence_words(barred) if barred else ""
+    if candidate.weights:
+        return ""
+    return f"no pretrained weights to use{' under a permissive licence' if budget.licence else ''}"
+
+
+def licence_words(licences: Set[str], where: str = "") -> str:
+    """Say that weights are under no permissive licence; ``where`` they are: ``" at hand"``."""
+    stated = sorted(licences - {_UNSTATED})
+    if not stated:
+        return f"the licence of its weights{where} is not stated, asked was permissive"
+    return f"its weights{where} are under {', '.join(stated)}, asked was permissive"
 
 
 def _figure(candidate: Candidate, limit: Limit) -> float | None:

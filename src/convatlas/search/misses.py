@@ -6,18 +6,22 @@ Only times that were not measured can prove it wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from convatlas.search.budget import Budget
 from convatlas.search.candidate import Candidate
-from convatlas.search.limits import Check, checks
+from convatlas.search.limits import Check, checks, wish_words
+from convatlas.search.timing import Forecaster, expected
 
 __all__ = ["Ask", "nearest_misses"]
 
-Ask = Callable[[Budget], tuple[list[Candidate], list[Candidate]]]
-"""Parts the networks that the data and a budget's wishes allow: within its limits, and beyond."""
+Ask = Callable[[Budget, str], tuple[list[Candidate], list[Candidate]]]
+"""Parts the networks that the data and a budget's wishes allow: within its limits, and beyond.
+
+The figures of the one whose name is given are known for sure; "" for none.
+"""
 
 _Order = Callable[[Sequence[Candidate]], list[Candidate]]
 
@@ -53,10 +57,14 @@ class _Way:
         worst = max([each.excess for each in self.broken], default=1.0)
         return len(self.names) > _MISSES, bool(self.unseen), len(self.wishes), worst
 
-    def words(self, why: str) -> str:
-        """Return what is told; ``why`` the wishes are against the network."""
+    def words(self, budget: Budget) -> str:
+        """Return what is told of what stands against the network."""
         told = [f"{each.words} ({each.remedy})" for each in self.broken]
-        told += [f"{why} (leave {' and '.join(self.wishes)} out)"] if self.wishes else []
+        if self.wishes:
+            against = [wish_words(self.candidate, each, budget) for each in self.wishes]
+            told.append(
+                f"{' and '.join(filter(None, against))} (leave {' and '.join(self.wishes)} out)"
+            )
         open_end = f", {' and '.join(self.unseen)} not looked at" if self.unseen else ""
         return f"{self.candidate.name}: {' and '.join(told)}{open_end}"
 
@@ -67,6 +75,7 @@ def nearest_misses(
     budget: Budget,
     ask: Ask,
     order: _Order,
+    forecaster: Forecaster | None = None,
 ) -> str:
     """Say what nearly meets the budget, and which limits would have to be what.
 
@@ -76,14 +85,17 @@ def nearest_misses(
 
     Args:
         beyond: Networks that would do but for the limits, with their times as far as known.
-        refused: Those that the data or a wish rule out, with the reasons.
+        refused: Those that the data or a wish rule out.
         budget: What none of them meets.
         ask: Looks at all networks again for another budget; times are left out.
         order: Ranks networks, the best first.
+        forecaster: Predicts the time of a network that a wish rules out, where time is limited.
     """
-    reasons = {each.name: each.reason for each in refused}
+    names = {each.name for each in refused}
     ways = [_way(each, budget) for each in beyond]
-    ways += _without_wishes(budget, ask, order, reasons)
+    ways += _without_wishes(budget, ask, order, names)
+    if forecaster is not None and budget.max_latency_ms is not None:
+        ways = list(_in_time(ways, budget, forecaster))
     trial = _Trial(ways, budget, ask, order)
     told: dict[tuple[str, ...], str] = {}
     tried: set[tuple[str, ...]] = set()
@@ -93,7 +105,7 @@ def nearest_misses(
         if way.names and way.names not in tried:
             tried.add(way.names)
             if found := trial.outcome(way):
-                told.setdefault(found.names, found.words(reasons.get(found.candidate.name, "")))
+                told.setdefault(found.names, found.words(budget))
     return "; or ".join(told.values())
 
 
@@ -108,7 +120,7 @@ class _Trial:
     """
 
     def __init__(self, ways: Sequence[_Way], budget: Budget, ask: Ask, order: _Order) -> None:
-        self._ways = {(way.candidate.name, way.names): way for way in reversed(ways)}
+        self._known = {(way.candidate.name, way.names) for way in ways}
         self._times = {way.candidate.name: way.candidate.cost.latency_ms for way in ways}
         self._budget = budget
         self._ask = ask
@@ -118,7 +130,8 @@ class _Trial:
         """Return the way that leads to its own network, or None where less is enough."""
         for _ in range(_TRIALS):
             name, relaxed = way.candidate.name, _relaxed(self._budget, way)
-            within, beyond = ([self._timed(one) for one in part] for part in self._ask(relaxed))
+            parts = self._ask(relaxed, name)
+            within, beyond = ([self._timed(one) for one in part] for part in parts)
             itself = next(one for one in (*within, *beyond) if one.name == name)
             seen = _way(itself, self._budget, way.wishes)
             if seen.names != way.names:  # its memory was looked at now, and is too much
@@ -127,10 +140,9 @@ class _Trial:
             best = self._order([one for one in within if _fits(one, relaxed, name)])
             if not best or best[0].name == name:
                 return seen
-            other = self._ways.get((best[0].name, way.names))
-            if other is None:
+            if (best[0].name, way.names) not in self._known:
                 return None
-            way = other
+            way = _way(best[0], self._budget, way.wishes)
         return None
 
     def _timed(self, candidate: Candidate) -> Candidate:
@@ -138,18 +150,34 @@ class _Trial:
         return replace(candidate, cost=replace(candidate.cost, latency_ms=time))
 
 
-def _without_wishes(
-    budget: Budget, ask: Ask, order: _Order, refused: dict[str, str]
-) -> Iterator[_Way]:
-    """Yield the ways that leave out a wish, or, where that does not help, all of them."""
+def _without_wishes(budget: Budget, ask: Ask, order: _Order, refused: Set[str]) -> Iterator[_Way]:
+    """Yield the ways that leave out a wish, or, where that does not help, all of them.
+
+    Where time is limited, they lead to the fewest multiply-accumulates instead of the best.
+    """
     asked = [name for name, none in _NO_WISH.items() if getattr(budget, name) != none]
     found: set[str] = set()
     for wishes in [*((each,) for each in asked), *([tuple(asked)] if len(asked) > 1 else [])]:
-        within, beyond = ask(replace(budget, **{name: _NO_WISH[name] for name in wishes}))
-        allowed = [one for one in (*order(within)[:1], *beyond) if one.name in refused]
+        within, beyond = ask(replace(budget, **{name: _NO_WISH[name] for name in wishes}), "")
+        within = [one for one in within if one.name in refused]
+        best = order(within)[:1]
+        if within and budget.max_latency_ms is not None:
+            best = [min(within, key=lambda one: one.cost.macs)]
+        allowed = [*best, *(one for one in beyond if one.name in refused)]
         if len(wishes) == 1 or not found:
             yield from (_way(one, budget, wishes) for one in allowed)
         found.update(one.name for one in allowed)
+
+
+def _in_time(ways: Iterable[_Way], budget: Budget, forecaster: Forecaster) -> Iterator[_Way]:
+    """Yield the ways, but of a wish alone only where time does not stand against it."""
+    for way in ways:
+        if way.broken or not way.wishes:
+            yield way
+            continue
+        one = expected(way.candidate, forecaster(way.candidate), budget)
+        if one.kept or one.cost.latency_ms is not None:
+            yield _way(one, budget, way.wishes)
 
 
 def _way(candidate: Candidate, budget: Budget, wishes: tuple[str, ...] = ()) -> _Way:

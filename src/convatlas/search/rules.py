@@ -20,9 +20,18 @@ from convatlas.models.costs import find_costs
 from convatlas.search.budget import PERMISSIVE, Budget, Cost
 from convatlas.search.candidate import Candidate, Task
 from convatlas.search.figures import Figure, Origin
-from convatlas.search.limits import refused
+from convatlas.search.limits import licence_words, refused
 
-__all__ = ["MANY_PHOTOS", "RULES", "candidate_of", "is_few", "is_priced", "made_for", "priced"]
+__all__ = [
+    "MANY_PHOTOS",
+    "RULES",
+    "candidate_of",
+    "is_few",
+    "is_priced",
+    "is_remembered",
+    "made_for",
+    "priced",
+]
 
 MANY_PHOTOS = 100_000
 """Photos from which on training from scratch is considered; ImageNet-1k has 1,281,167."""
@@ -73,17 +82,18 @@ def candidate_of(entry: Entry, data: Task | None, budget: Budget, *, pretrained:
     return candidate if data is None else _fitted(candidate, entry, data, weights)
 
 
-def is_priced(candidate: Candidate, budget: Budget | None = None) -> bool:
-    """Whether the catalogue could tell what a candidate costs for the images.
+def is_priced(candidate: Candidate) -> bool:
+    """Whether the catalogue could tell what a candidate costs for the images, but for memory.
 
     Args:
         candidate: As :func:`candidate_of` gives it.
-        budget: Its limits on memory ask for that as well; None for no such limits.
     """
-    if candidate.stem or candidate.input_size != find_entry(candidate.name).input_size:
-        return False
-    if budget is None:
-        return True
+    own = find_entry(candidate.name).input_size
+    return not candidate.stem and candidate.input_size == own
+
+
+def is_remembered(candidate: Candidate, budget: Budget) -> bool:
+    """Whether the memory that a budget limits is known of a candidate with its other costs."""
     cost = candidate.cost
     wanted = (budget.max_memory, cost.memory_bytes), (budget.train_memory, cost.train_bytes)
     return all(limit is None or known is not None for limit, known in wanted)
@@ -194,7 +204,7 @@ def _without_weights(candidate: Candidate, data: Task) -> tuple[str, str]:
     """Return what drops a network that would be trained from scratch beside pretrained ones."""
     barred = find_entry(candidate.name).weights_at_hand
     if barred is not None:
-        return "licence", f"its weights at hand are under {barred.licence}, asked was permissive"
+        return "licence", licence_words({barred.licence}, " at hand")
     few = f"{data.train_images:,} photos are few"
     return "weights", f"no pretrained weights at hand, and {few} without"
 

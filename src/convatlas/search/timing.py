@@ -15,7 +15,7 @@ from convatlas.search.candidate import Candidate
 from convatlas.search.figures import Figure
 from convatlas.search.limits import judged
 
-__all__ = ["Forecaster", "Timer", "in_time"]
+__all__ = ["Forecaster", "Timer", "expected", "in_time"]
 
 Timer = Callable[[Candidate], Figure]
 """Measures the milliseconds of a candidate for one image; whatever it gives counts as measured."""
@@ -50,8 +50,8 @@ def in_time(
     pending: list[Candidate] = []
     slow: list[Candidate] = []
     for candidate in candidates:
-        expected = _expected(candidate, forecaster(candidate), budget)
-        (pending if expected.kept else slow).append(expected)
+        told = expected(candidate, forecaster(candidate), budget)
+        (pending if told.kept else slow).append(told)
     matters = budget.max_latency_ms is not None or budget.objective == "latency"
     while timer is not None and matters:
         unmeasured = [each for each in order(pending)[:_SURE] if not _is_measured(each)]
@@ -71,7 +71,7 @@ def in_time(
     return within, slow
 
 
-def _expected(candidate: Candidate, figure: Figure | None, budget: Budget) -> Candidate:
+def expected(candidate: Candidate, figure: Figure | None, budget: Budget) -> Candidate:
     """Return the candidate with its predicted time; dropped if even the least is too much."""
     if figure is None:
         return candidate

@@ -33,8 +33,7 @@ class EpochMeter:
     Attributes:
         loss_sum: Sum of the losses over images, interrupted part included.
         images: Number of those images.
-        seconds: Time from the start to :meth:`close`, that of the interrupted part included.
-        seconds_before: That of the interrupted part.
+        seconds_before: Time of the interrupted part.
     """
 
     def __init__(
@@ -51,8 +50,8 @@ class EpochMeter:
         self._capacity = 1 if device.type == "cpu" else _STEPS_PER_FETCH
         self._pending: list[tuple[int, int, float, Tensor, Tensor]] = []
         self._start = time.perf_counter()
+        self._end: float | None = None
         self.seconds_before = seconds
-        self.seconds = 0.0
 
     def add(
         self, epoch: int, step: int, lr: float, indices: Tensor, loss: Tensor
@@ -83,13 +82,14 @@ class EpochMeter:
     def close(self) -> list[StepReport]:
         """Fetch what is left and stop the clock: the epoch's training is over."""
         reports = self.fetch()
-        self.seconds = self.elapsed
+        self._end = time.perf_counter()
         return reports
 
     @property
-    def elapsed(self) -> float:
-        """Seconds of the epoch until now, interrupted part included."""
-        return self.seconds_before + time.perf_counter() - self._start
+    def seconds(self) -> float:
+        """Seconds until now, or until :meth:`close`, those of the interrupted part included."""
+        end = time.perf_counter() if self._end is None else self._end
+        return self.seconds_before + end - self._start
 
     @property
     def loss(self) -> float:

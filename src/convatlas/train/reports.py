@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-__all__ = ["Audience", "EpochReport", "History", "Observer", "Plan", "StepReport", "stalled_epochs"]
+__all__ = [
+    "Audience",
+    "EpochReport",
+    "History",
+    "Observer",
+    "Plan",
+    "StepReport",
+    "stalled_epochs",
+    "training_pace",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,20 @@ def stalled_epochs(reports: Sequence[EpochReport]) -> int:
     """Return how many epochs have passed since the headline was first as high as it ever was."""
     headlines = [report.headline for report in reports]
     return len(headlines) - 1 - headlines.index(max(headlines)) if headlines else 0
+
+
+def training_pace(epochs: Iterable[Mapping[str, Any]]) -> tuple[float | None, float | None]:
+    """Return the seconds of training, and the images per second over all of them.
+
+    Args:
+        epochs: Reports of epochs as mappings; those that are not timed say nothing.
+    """
+    known = [(each.get("seconds"), each.get("images_per_second")) for each in epochs]
+    timed = [(s, speed) for s, speed in known if s is not None and speed is not None and s > 0]
+    if not timed:
+        return None, None
+    total = sum(s for s, _ in timed)
+    return total, sum(s * speed for s, speed in timed) / total
 
 
 class Observer(Protocol):

@@ -226,7 +226,7 @@ class TrainState:
             "lr": self.lr,
             "loss_sum": self.meter.loss_sum,
             "images": self.meter.images,
-            "seconds": self.meter.elapsed if self.step else 0.0,
+            "seconds": self.meter.seconds if self.step else 0.0,
             "ema_updates": 0 if self.ema is None else self.ema.updates,
             "plateau": self.plateau.state_dict(),
             "guard": self.guard.state_dict(),
@@ -260,7 +260,7 @@ class TrainState:
         self.epochs_done, self.lr = meta["epochs_done"], meta["lr"]
         if same_steps:
             self.step = meta["step"]
-            before = (meta["loss_sum"], meta["images"], meta.get("seconds", 0.0))
+            before = (meta["loss_sum"], meta["images"], meta["seconds"])
             self.meter = EpochMeter(self.device, self.guard, *before)
         self.history = [EpochReport(**report) for report in meta["history"]]
 
