@@ -140,11 +140,18 @@ def require_apart(data: str, out: Path) -> None:
         )
 
 
-def pick(settings: RunSettings, prepared: Prepared) -> Choice:
+def pick(
+    settings: RunSettings, prepared: Prepared, watch: Callable[[str], Progress] | None = None
+) -> Choice:
     """Choose the network for the data within the budget.
 
     Times that the budget limits are predicted where this machine was calibrated, and measured
     where that leaves it open.
+
+    Args:
+        settings: The budget, and the network if one was asked for.
+        prepared: The images.
+        watch: Called with what is done for a while; returns what is told (done, total) of it.
 
     Raises:
         BudgetError: Nothing meets the budget.
@@ -161,6 +168,7 @@ def pick(settings: RunSettings, prepared: Prepared) -> Choice:
         pretrained=settings.pretrained,
         timer=clock.measure,
         forecaster=clock.forecast if clock.decides else None,
+        watch=watch,
     )
 
 

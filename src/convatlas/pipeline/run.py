@@ -78,7 +78,7 @@ def run(settings: RunSettings, parent: Path, listener: Listener, *, spent: float
     require_writable(parent / RUN_FILE)
     with _nothing_begun():
         prepared = _prepared(settings, listener)
-        choice = pick(settings, prepared)
+        choice = pick(settings, prepared, listener.progress)
         folder = new_folder(parent, f"{prepared.name}-{choice.chosen.name}")
     with alone_in(folder), resumable("run", folder):
         write_json(folder / CHOICE_FILE, choice_record(choice))
@@ -106,7 +106,8 @@ def resume(
     limit = TimeLimit(settings.time_limit, spent)
     with alone_in(folder), resumable("run", folder), _flags_are_fixed():
         prepared = _prepared(settings, listener)
-        choice = pick(replace(settings, model=begun["name"], budget=Budget()), prepared)
+        as_begun = replace(settings, model=begun["name"], budget=Budget())
+        choice = pick(as_begun, prepared, listener.progress)
         # Other weights may have come to hand since.
         choice = replace(choice, chosen=replace(choice.chosen, **begun))
         work = RunWork(settings, prepared, choice, folder, listener, limit)

@@ -222,8 +222,8 @@ class RunWork:
 
     def _choose_anew(self) -> None:
         """Choose again, and refuse another network than the one that the run is of."""
-        ours, choice = self._network, pick(self.settings, self.prepared)
-        theirs = _facts(choice.chosen)
+        choice = pick(self.settings, self.prepared, self.listener.progress)
+        ours, theirs = self._network, _facts(choice.chosen)
         if theirs != ours:
             was, now = (
                 ", ".join(f"{name} {facts[name]}" for name in ours if ours[name] != theirs[name])
