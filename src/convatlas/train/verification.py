@@ -155,5 +155,9 @@ def _largest(one: Tensor | None, other: Tensor | None) -> float | None:
 
 
 def _timeless(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    epochs = [{k: v for k, v in e.items() if k not in _TIMES} for e in metadata["history"]]
-    return {**metadata, "history": epochs}
+    """Return the metadata without the times of its epochs and of the one that was stopped."""
+    whole, *epochs = (
+        {k: v for k, v in part.items() if k not in _TIMES}
+        for part in (metadata, *metadata["history"])
+    )
+    return {**whole, "history": epochs}
