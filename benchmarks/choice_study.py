@@ -116,7 +116,7 @@ def _row(candidate: Candidate, prepared: Prepared, asked: argparse.Namespace) ->
         evaluation = evaluate(train(job, folder, Watch(listener)).model, job)
         low, high = evaluation.accuracy_interval
         row = replace(row, accuracy=evaluation.accuracy, low=low, high=high)
-    except OptionError as error:  # it diverged
+    except OptionError as error:  # as the loop tells a loss or weights that are not finite
         row = replace(row, failure=str(error))
         listener.say(row.failure)
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

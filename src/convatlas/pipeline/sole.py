@@ -40,7 +40,9 @@ def alone_in(folder: Path) -> Iterator[None]:
             "folder"
         ) from error
     except (NotImplementedError, OSError):
-        pass  # where nothing can be locked
+        # Some network drives lock nothing, and no run shall fail for that; a folder that cannot
+        # be written is told by the first file that the run writes into it.
+        pass
     try:
         yield
     finally:
